@@ -1,0 +1,32 @@
+// No include guard: includes QNT_ISA_FILE once per instruction set of this architecture, each time inside its region and with
+// QNT_ISA defined as its name. The bodies open `namespace qnt::isa::inline QNT_BASELINE::QNT_ISA`.
+#define QNT_ISA scalar
+#include QNT_ISA_FILE
+#undef QNT_ISA
+#if defined(__x86_64__)
+QNT_REGION_BEGIN(QNT_TARGET_AVX2)
+#define QNT_ISA avx2
+#include QNT_ISA_FILE
+#undef QNT_ISA
+QNT_REGION_END
+QNT_REGION_BEGIN(QNT_TARGET_AVX512)
+#define QNT_ISA avx512
+#include QNT_ISA_FILE
+#undef QNT_ISA
+QNT_REGION_END
+QNT_REGION_BEGIN(QNT_TARGET_AVX512VNNI)
+#define QNT_ISA avx512vnni
+#include QNT_ISA_FILE
+#undef QNT_ISA
+QNT_REGION_END
+#elif defined(__aarch64__)
+#define QNT_ISA neon
+#include QNT_ISA_FILE
+#undef QNT_ISA
+QNT_REGION_BEGIN(QNT_TARGET_DOTPROD)
+#define QNT_ISA dotprod
+#include QNT_ISA_FILE
+#undef QNT_ISA
+QNT_REGION_END
+#endif
+#undef QNT_ISA_FILE

@@ -1,0 +1,39 @@
+// Everything a kernel body may use, included before any instruction set's region opens: a standard header first included inside a
+// region would leave its inline functions compiled for that instruction set, for the whole program.
+#pragma once
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "../core/config.hpp"
+#include "../core/float_math.hpp"
+#include "../core/half.hpp"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+// A region: what stands between BEGIN and END may use the named instruction sets. Regions add to the command line's flags.
+// g++ 12 warns of uninitialized values inside its own AVX-512 headers.
+#if defined(__clang__)
+#define QNT_REGION_BEGIN(target_string) QNT_PRAGMA(clang attribute push(__attribute__((target(target_string))), apply_to = function))
+#define QNT_REGION_END QNT_PRAGMA(clang attribute pop)
+#else
+#define QNT_REGION_BEGIN(target_string)                                                                     \
+    QNT_PRAGMA(GCC push_options) QNT_PRAGMA(GCC target(target_string)) QNT_PRAGMA(GCC diagnostic push)      \
+    QNT_PRAGMA(GCC diagnostic ignored "-Wmaybe-uninitialized") QNT_PRAGMA(GCC diagnostic ignored "-Wuninitialized")
+#define QNT_REGION_END QNT_PRAGMA(GCC diagnostic pop) QNT_PRAGMA(GCC pop_options)
+#endif
+
+#define QNT_TARGET_AVX2 "avx2,fma,f16c"
+#define QNT_TARGET_AVX512 "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
+#define QNT_TARGET_AVX512VNNI "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
+#if defined(__clang__)
+#define QNT_TARGET_DOTPROD "dotprod"
+#else
+#define QNT_TARGET_DOTPROD "arch=armv8.2-a+dotprod"
+#endif

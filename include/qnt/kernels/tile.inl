@@ -1,0 +1,49 @@
+// What both product kernels share: loading scales, and finishing a tile.
+namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
+
+// Sixteen scales as f32.
+QNT_INLINE void load_scales(const std::uint8_t* p, scalar_type type, ops::f32 (&out)[ops::parts]) {
+    QNT_UNROLL for (int part = 0; part < ops::parts; ++part) {
+        const std::uint8_t* at = p + std::size_t(part * ops::lanes) * size_of(type);
+        if (type == scalar_type::f32) out[part] = ops::load(reinterpret_cast<const float*>(at));
+        else if (type == scalar_type::f16) out[part] = ops::load_f16(reinterpret_cast<const std::uint16_t*>(at));
+        else out[part] = ops::load_bf16(reinterpret_cast<const std::uint16_t*>(at));
+    }
+}
+
+// y[row, panel * 16 ..] = epilogue(v), without a write beyond column n.
+QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::size_t row, ops::f32 (&v)[ops::parts]) {
+    QNT_UNROLL for (int part = 0; part < ops::parts; ++part) {
+        const std::size_t column = panel * panel_rows + std::size_t(part * ops::lanes);
+        if (column >= a.n) return;
+        const std::size_t left = a.n - column, count = left < std::size_t(ops::lanes) ? left : std::size_t(ops::lanes);
+        const bool whole = count == std::size_t(ops::lanes);
+        ops::f32 r = v[part];
+        if (a.epilogue.bias) r = ops::add(r, whole ? ops::load(a.epilogue.bias + column) : ops::load_n(a.epilogue.bias + column, count));
+        if (a.epilogue.activation == activation::gelu_tanh) r = gelu_tanh(r);
+        if (a.epilogue.residual) {
+            const float* from = a.epilogue.residual + row * a.epilogue.residual_stride + column;
+            r = ops::add(r, whole ? ops::load(from) : ops::load_n(from, count));
+        }
+        if (a.y_type == scalar_type::f32) {
+            float* to = static_cast<float*>(a.y) + row * a.y_stride + column;
+            if (whole) ops::store(to, r);
+            else ops::store_n(to, r, count);
+        } else {
+            float t[ops::lanes];
+            ops::store(t, r);
+            std::uint16_t* to = static_cast<std::uint16_t*>(a.y) + row * a.y_stride + column;
+            for (std::size_t i = 0; i < count; ++i) to[i] = a.y_type == scalar_type::f16 ? f16(t[i]).bits : bf16(t[i]).bits;
+        }
+    }
+}
+
+// Rows [begin, end) in steps of Most, then halves of it, so that any M runs: tile(std::integral_constant<int, R>, row).
+template <int Most, class Tile>
+QNT_INLINE void for_row_tiles(std::size_t begin, std::size_t end, const Tile& tile) {
+    for (; begin + Most <= end; begin += Most) tile(std::integral_constant<int, Most>{}, begin);
+    if constexpr (Most > 1)
+        if (begin < end) for_row_tiles<Most / 2>(begin, end, tile);
+}
+
+}  // namespace qnt::isa::inline QNT_BASELINE::QNT_ISA

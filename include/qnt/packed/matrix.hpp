@@ -1,0 +1,160 @@
+// Containers of packed weights: packed_matrix owns, packed_view borrows; any_* know their format at run time only.
+#pragma once
+#include <span>
+#include <string>
+
+#include "../core/aligned_buffer.hpp"
+#include "layout.hpp"
+
+namespace qnt {
+
+// What happens to x before the codes multiply it (column permutation, column scales, outlier columns). Only `none` exists so far;
+// the field is in containers and files so that readers refuse what they do not know.
+enum class input_transform : std::uint8_t { none };
+
+// Borrowed bytes in one of the layouts, with the format as a value.
+template <class Layout>
+    requires is_layout<Layout>
+struct any_view {
+    format_info format;
+    packed_shape shape;
+    const std::byte* data = nullptr;
+};
+
+template <format_type F, class Layout = layout::panels>
+    requires is_layout<Layout>
+struct packed_view {
+    packed_shape shape;
+    const std::byte* data = nullptr;
+
+    std::size_t rows() const { return shape.rows; }
+    std::size_t cols() const { return shape.cols; }
+    operator any_view<Layout>() const { return {info_of<F>, shape, data}; }
+};
+
+template <format_type F, class Layout = layout::panels>
+    requires is_layout<Layout>
+class packed_matrix {
+public:
+    packed_matrix() = default;
+    packed_matrix(packed_shape shape, aligned_buffer bytes) : shape_(shape), bytes_(std::move(bytes)) {}
+
+    std::size_t rows() const { return shape_.rows; }
+    std::size_t cols() const { return shape_.cols; }
+    const packed_shape& shape() const { return shape_; }
+    std::span<const std::byte> bytes() const { return {bytes_.data(), bytes_.size()}; }
+    packed_view<F, Layout> view() const { return {shape_, bytes_.data()}; }
+    operator packed_view<F, Layout>() const { return view(); }
+    operator any_view<Layout>() const { return view(); }
+
+private:
+    packed_shape shape_;
+    aligned_buffer bytes_;
+};
+
+namespace detail {
+template <class Layout>
+constexpr std::size_t buffer_bytes_of(const format_info& f, const packed_shape& s) {
+    if constexpr (std::same_as<Layout, layout::rows>) return rows_layout(f, s).buffer_bytes();
+    else return panel_layout(f, s).buffer_bytes();
+}
+}  // namespace detail
+
+inline namespace QNT_BASELINE {
+
+// One row of a packed matrix, unpacked: cols codes, groups scales (expanded, as f32), groups zero points.
+struct unpacked_row {
+    std::uint8_t* codes;
+    float* scales;
+    std::uint8_t* zeros;
+};
+
+inline void unpack_row(const any_view<layout::rows>& w, std::size_t row, const unpacked_row& out) {
+    const rows_layout at(w.format, w.shape);
+    const std::size_t groups = w.shape.groups();
+    const std::byte* codes = w.data + at.codes.begin + row * at.row_bytes;
+    for (std::size_t k = 0; k < w.shape.cols; ++k) out.codes[k] = detail::get_bits(codes, k, w.format.bits);
+    for (std::size_t g = 0; g < groups; ++g) {
+        const std::size_t i = w.format.kind == granularity::tensor ? 0 : row * groups + g;
+        if (w.format.is_nested) {
+            const std::byte* outer = w.data + at.outer.begin;
+            const float top = detail::load_scalar(outer + i / nested_block * 4, scalar_type::f32);
+            const float offset = detail::load_scalar(w.data + at.outer.end() - 4, scalar_type::f32);
+            out.scales[g] = mul(dynamic_u8::values[std::size_t(w.data[at.scales.begin + i])], top) + offset;
+        } else {
+            out.scales[g] = detail::load_scalar(w.data + at.scales.begin + i * size_of(w.format.scale), w.format.scale);
+        }
+        out.zeros[g] = w.format.has_zero() ? detail::get_bits(w.data + at.zeros.begin + row * at.zero_row_bytes, g, 4) : std::uint8_t{0};
+    }
+}
+
+inline void unpack_row(const any_view<layout::panels>& w, std::size_t row, const unpacked_row& out) {
+    const panel_layout at(w.format, w.shape);
+    const std::byte* panel = w.data + row / panel_rows * at.panel_bytes;
+    const std::size_t lane = row % panel_rows;
+    std::uint8_t code_of[256] = {};  // byte_value panels hold operands
+    if (w.format.family == operand_family::byte_value)
+        for (std::size_t q = 0; q < std::size_t{1} << w.format.bits; ++q) {
+            const float value = float(w.format.tables->operands[q]) * w.format.tables->unit;
+            if (value == w.format.tables->values[q]) code_of[std::uint8_t(w.format.tables->operands[q])] = std::uint8_t(q);
+        }
+    for (std::size_t g = 0; g < w.shape.groups(); ++g) {
+        const std::byte* codes = panel + g * at.group_bytes;
+        for (std::size_t k = 0; k < w.shape.group_length(g); ++k) {
+            unsigned v = unsigned(codes[at.code_at(lane, k)]);
+            if (w.format.panel == panel_kind::nibble) v = at.is_high_nibble(k) ? v >> 4 : v & 15;
+            else if (w.format.family == operand_family::byte_value) v = code_of[v];
+            out.codes[w.shape.group_begin(g) + k] = std::uint8_t(v);
+        }
+        out.scales[g] = detail::load_scalar(panel + at.scales_at(w.shape, g) + lane * size_of(w.format.scale), w.format.scale);
+        out.zeros[g] = w.format.has_zero() ? std::uint8_t(panel[at.zeros_at(w.shape, g) + lane]) : std::uint8_t{0};
+    }
+}
+
+// The reverse, into panels; codes beyond the matrix are the caller's zeroed buffer plus pad_panels().
+inline void pack_row(std::byte* panels, const format_info& f, const packed_shape& s, std::size_t row, const unpacked_row& in) {
+    const panel_layout at(f, s);
+    std::byte* panel = panels + row / panel_rows * at.panel_bytes;
+    const std::size_t lane = row % panel_rows;
+    for (std::size_t g = 0; g < s.groups(); ++g) {
+        std::byte* codes = panel + g * at.group_bytes;
+        const std::uint8_t* q = in.codes + s.group_begin(g);
+        const std::size_t length = s.group_length(g);
+        if (f.panel == panel_kind::nibble) {
+            std::size_t k = 0;
+            for (; k + 8 <= length; k += 8) {  // two steps of 4 share their bytes
+                std::byte* line = codes + k * 8 + lane * 4;
+                for (std::size_t i = 0; i < 4; ++i) line[i] = std::byte(q[k + i] | q[k + 4 + i] << 4);
+            }
+            for (; k < length; ++k) {
+                std::byte& b = codes[at.code_at(lane, k)];
+                b = at.is_high_nibble(k) ? std::byte((unsigned(b) & 15) | unsigned(q[k]) << 4) : std::byte((unsigned(b) & 0xf0) | q[k]);
+            }
+        } else if (f.family == operand_family::byte_value) {
+            for (std::size_t k = 0; k < length; ++k) codes[at.code_at(lane, k)] = std::byte(std::uint8_t(f.tables->operands[q[k]]));
+        } else {
+            for (std::size_t k = 0; k < length; ++k) codes[at.code_at(lane, k)] = std::byte(q[k]);
+        }
+        detail::store_scalar(panel + at.scales_at(s, g) + lane * size_of(f.scale), f.scale, in.scales[g]);
+        if (f.has_zero()) panel[at.zeros_at(s, g) + lane] = std::byte(in.zeros[g]);
+    }
+}
+
+// Fills the codes of padding rows and columns with the zero code, so that equal matrices have equal bytes.
+inline void pad_panel(std::byte* panels, const format_info& f, const packed_shape& s, std::size_t panel_index) {
+    if (f.is_dense()) return;
+    const panel_layout at(f, s);
+    std::byte* panel = panels + panel_index * at.panel_bytes;
+    const unsigned zero = f.family == operand_family::byte_value ? 0u : unsigned(f.tables->zero);
+    const std::byte fill = std::byte(f.panel == panel_kind::nibble ? zero | zero << 4 : zero);
+    const bool short_panel = (panel_index + 1) * panel_rows > s.rows;
+    for (std::size_t g = 0; g < s.groups(); ++g) {
+        const std::size_t length = s.group_length(g), whole = length / at.k_per_line * at.line, all = at.code_bytes(length);
+        std::byte* codes = panel + g * at.group_bytes;
+        const std::size_t from = short_panel ? 0 : whole;
+        std::memset(codes + from, int(fill), all - from);
+    }
+}
+
+}  // namespace QNT_BASELINE
+}  // namespace qnt

@@ -1,0 +1,526 @@
+// Weights in, packed matrices out, and back.
+//
+//     auto packed = qnt::quantize<qnt::nf4<64>>(w, {}, pool).value();       // packed_matrix<nf4<64>> in panels
+//     qnt::dequantize(out, packed);                                         // out[rows, cols] as f32
+//     auto stats = qnt::compare(w, packed, qnt::int8_activations);          // what a product in this mode loses
+//
+// The rules (scale, zero point, rounding, ties) stand in the files of the codes and scalings. Scales are rounded to their type first
+// and codes computed with the rounded scale; results are the same bytes for every instruction set, number of threads and compiler flag.
+// Errors: not_finite (names row and column), scale_range (names row, group and what would work), invalid_argument, out_of_memory.
+#pragma once
+#include <algorithm>
+#include <atomic>
+
+#include "core/executor.hpp"
+#include "core/fp_env.hpp"
+#include "core/matrix_view.hpp"
+#include "core/modes.hpp"
+#include "report.hpp"
+
+namespace qnt {
+
+// Byte-for-byte agreement with encoders whose rule differs from ours; refused for formats that the other system does not have.
+enum class compatibility : std::uint8_t {
+    none,
+    bitsandbytes,  // nf4: codes of x * (1 / absmax), with the unquantized absmax when nested. int8_channel: rne(x * (127 / absmax))
+    ggml,          // int8_group<32, f16>: codes of x * (1 / (absmax / 127)) with the unrounded scale, halves away from zero
+};
+
+struct quantize_options {
+    compatibility compat = compatibility::none;
+    bool strict = false;                    // a scale that underflows its type is an error instead of a group of zeros
+    quantization_report* report = nullptr;  // filled in the same pass
+};
+
+namespace detail {
+
+// The first row that failed, over all threads: the same error whatever their number.
+class first_failure {
+public:
+    void note(std::size_t row) {
+        std::size_t seen = row_.load(std::memory_order_relaxed);
+        while (row < seen && !row_.compare_exchange_weak(seen, row, std::memory_order_relaxed)) {
+        }
+    }
+    bool any() const { return row() != std::size_t(-1); }
+    std::size_t row() const { return row_.load(std::memory_order_relaxed); }
+
+private:
+    std::atomic<std::size_t> row_{std::size_t(-1)};
+};
+
+inline namespace QNT_BASELINE {
+
+// Rows [first, first + count) as dense f32, whatever the strides and type: out[count][cols].
+template <class T>
+void load_block(const matrix_view<T>& w, std::size_t first, std::size_t count, float* out) {
+    if (w.col_stride == 1) {
+        for (std::size_t r = 0; r < count; ++r) {
+            const T* from = w.row(first + r);
+            for (std::size_t c = 0; c < w.cols; ++c) out[r * w.cols + c] = float(from[c]);
+        }
+        return;
+    }
+    for (std::size_t c = 0; c < w.cols; ++c)  // a transposed view: neighbours in memory are rows
+        for (std::size_t r = 0; r < count; ++r) out[r * w.cols + c] = float(w(first + r, c));
+}
+
+struct group_range {
+    float low = 0, high = 0;  // of the values and 0
+    bool finite = true;
+    float absmax() const { return -low > high ? -low : high; }
+};
+inline group_range range_of(const float* x, std::size_t n) {
+    group_range g;
+    std::uint32_t top = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
+        top = bits > top ? bits : top;
+        g.low = x[i] < g.low ? x[i] : g.low;
+        g.high = x[i] > g.high ? x[i] : g.high;
+    }
+    g.finite = top < 0x7f800000u;
+    return g;
+}
+
+// The work of quantize() for one code; format and group size are values, so that one instantiation serves all scale types.
+template <quantized_code Code>
+class quantizer {
+public:
+    quantizer(const format_info& format, const packed_shape& shape, const quantize_options& options) : f_(format), s_(shape), options_(options) {}
+
+    // Scales (as stored, widened to f32) and zero points of a row; false when the row cannot be quantized.
+    bool scale_row(const float* x, float* scales, std::uint8_t* zeros, row_errors& count) const {
+        bool good = true;
+        for (std::size_t g = 0; g < s_.groups(); ++g) {
+            const group_range range = range_of(x + s_.group_begin(g), s_.group_length(g));
+            const float wanted = f_.has_zero() ? (range.high - range.low) / Code::absmax : range.absmax() / Code::absmax;
+            scales[g] = round_to(f_.scale, wanted);
+            zeros[g] = 0;
+            good = good && range.finite && is_finite(scales[g]);
+            const bool is_zero = range.absmax() == 0;
+            count.zero_groups += is_zero;
+            if (scales[g] == 0 && !is_zero) {
+                ++count.underflowed;
+                good = good && !options_.strict;
+            }
+            if constexpr (requires { Code::max_zero; })
+                if (f_.has_zero() && scales[g] > 0) {
+                    const float z = round_even(-range.low / scales[g]);
+                    zeros[g] = std::uint8_t(z > float(Code::max_zero) ? float(Code::max_zero) : z);
+                }
+        }
+        return good;
+    }
+
+    // Codes of a row. `scales` is what the reader will multiply by; `unrounded` serves compatibility rules only.
+    void encode_row(const float* x, const float* scales, const float* unrounded, const std::uint8_t* zeros, std::uint8_t* codes, row_errors& count) const {
+        for (std::size_t g = 0; g < s_.groups(); ++g) {
+            const std::size_t n = s_.group_length(g);
+            const float* from = x + s_.group_begin(g);
+            std::uint8_t* to = codes + s_.group_begin(g);
+            if (options_.compat != compatibility::none) encode_like(from, n, unrounded[g], to);
+            else if (scales[g] == 0) std::memset(to, encode(0, zeros[g]), n);
+            else encode_group(from, n, scales[g], zeros[g], to, count);
+        }
+    }
+
+    // What the reader will see of codes [begin, begin + n) of a group.
+    static void decode(const std::uint8_t* codes, std::size_t n, float scale, int zero, float* out) {
+        for (std::size_t i = 0; i < n; ++i) out[i] = mul(Code::decode(codes[i]) - float(zero), scale);
+    }
+
+private:
+    static std::uint8_t encode(float x, int zero) {
+        if constexpr (requires { Code::max_zero; }) return Code::encode_level(x, zero);
+        else return static_cast<void>(zero), Code::encode(x);
+    }
+    static void encode_group(const float* x, std::size_t n, float scale, int zero, std::uint8_t* codes, row_errors& count) {
+        const float low = Code::decode(encode(-0x1p20f, zero)) - float(zero) - 0.5f, high = Code::decode(encode(0x1p20f, zero)) - float(zero) + 0.5f;
+        std::size_t clipped = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+            const float v = x[i] / scale;
+            codes[i] = encode(v, zero);
+            clipped += v < low || v > high;
+        }
+        count.clipped += clipped;
+    }
+    // unrounded: absmax / Code::absmax before it was rounded to its type.
+    void encode_like(const float* x, std::size_t n, float unrounded, std::uint8_t* codes) const {
+        if (options_.compat == compatibility::ggml) {
+            const float inverse = unrounded != 0 ? 1.0f / unrounded : 0.0f;
+            for (std::size_t i = 0; i < n; ++i) {
+                const float v = mul(x[i], inverse);
+                const float away = v < 0 ? -std::floor(-v + 0.5f) : std::floor(v + 0.5f);
+                codes[i] = Code::encode(std::fabs(v) < 0.5f ? 0.0f : away);
+            }
+        } else {
+            const float absmax = mul(unrounded, Code::absmax);
+            const float inverse = absmax == 0 ? 0.0f : Code::absmax / absmax;
+            for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(mul(x[i], inverse));
+        }
+    }
+
+    format_info f_;
+    packed_shape s_;
+    quantize_options options_;
+};
+
+// Why a row could not be quantized, found again with all its details.
+inline error explain_row(const float* x, std::size_t row, const format_info& f, const packed_shape& s, float code_absmax) {
+    const std::string where = "qnt::quantize: row " + std::to_string(row);
+    for (std::size_t c = 0; c < s.cols; ++c)
+        if (!is_finite(x[c])) return {errc::not_finite, where + ", column " + std::to_string(c) + " is not a finite number"};
+    for (std::size_t g = 0; g < s.groups(); ++g) {
+        const group_range range = range_of(x + s.group_begin(g), s.group_length(g));
+        const float wanted = (f.has_zero() ? range.high - range.low : range.absmax()) / code_absmax, rounded = round_to(f.scale, wanted);
+        const std::string group = where + ", group " + std::to_string(g) + " (columns from " + std::to_string(s.group_begin(g)) + "): scale " + std::to_string(wanted);
+        if (!is_finite(wanted)) return {errc::scale_range, group + " overflows; scale the weights down"};
+        if (!is_finite(rounded)) return {errc::scale_range, group + " overflows " + name_of(f.scale) + "; use bf16 or f32 scales"};
+        if (rounded == 0 && range.absmax() != 0)
+            return {errc::scale_range, group + " underflows " + name_of(f.scale) + "; use bf16 or f32 scales, or let it become zeros (strict = false)"};
+    }
+    return {errc::invalid_argument, where + " cannot be quantized"};
+}
+
+inline result<void> check_compatibility(const format_info& f, const packed_shape& s, compatibility c) {
+    const std::string_view code = f.code_name;
+    if (c == compatibility::bitsandbytes && !(code == "nf4" && f.scale == scalar_type::f32) && !(code == "int8" && f.kind == granularity::channel))
+        return error{errc::unsupported, "qnt::quantize: bitsandbytes has no such format; compatible are nf4 with f32 or nested scales, and int8_channel"};
+    if (c == compatibility::ggml && !(code == "int8" && f.is_grouped() && s.group == 32 && f.scale == scalar_type::f16))
+        return error{errc::unsupported, "qnt::quantize: of ggml's formats only Q8_0 is encoded so far: int8 groups of 32 with f16 scales"};
+    return {};
+}
+
+template <class Layout>
+void place_row(std::byte* data, const format_info& f, const packed_shape& s, std::size_t row, const unpacked_row& in) {
+    if constexpr (std::same_as<Layout, layout::panels>) {
+        pack_row(data, f, s, row, in);
+    } else {
+        const rows_layout at(f, s);
+        for (std::size_t k = 0; k < s.cols; ++k) set_bits(data + at.codes.begin + row * at.row_bytes, k, f.bits, in.codes[k]);
+        for (std::size_t g = 0; g < s.groups(); ++g) {
+            if (!f.is_nested && (f.kind != granularity::tensor || row == 0))
+                store_scalar(data + at.scales.begin + (row * s.groups() + g) * size_of(f.scale), f.scale, in.scales[g]);
+            if (f.has_zero()) set_bits(data + at.zeros.begin + row * at.zero_row_bytes, g, 4, in.zeros[g]);
+        }
+    }
+}
+
+// Double quantization of all scales in place: returns codes, block absmax and offset; `scales` becomes what readers will expand.
+struct nested_scales {
+    std::vector<std::uint8_t> codes;
+    std::vector<float> absmax;
+    float offset = 0;
+};
+inline nested_scales quantize_scales(std::vector<float>& scales) {
+    nested_scales n;
+    double sum = 0;
+    for (const float s : scales) sum += double(s);
+    n.offset = scales.empty() ? 0.0f : float(sum / double(scales.size()));
+    n.codes.resize(scales.size());
+    for (std::size_t begin = 0; begin < scales.size(); begin += nested_block) {
+        const std::size_t end = begin + nested_block < scales.size() ? begin + nested_block : scales.size();
+        float top = 0;
+        for (std::size_t i = begin; i < end; ++i) top = magnitude(scales[i] - n.offset) > top ? magnitude(scales[i] - n.offset) : top;
+        n.absmax.push_back(top);
+        for (std::size_t i = begin; i < end; ++i) {
+            n.codes[i] = dynamic_u8::encode(top == 0 ? 0.0f : (scales[i] - n.offset) / top);
+            scales[i] = mul(dynamic_u8::values[n.codes[i]], top) + n.offset;
+        }
+    }
+    return n;
+}
+
+inline void finish_report(quantization_report* report, const format_info& f, const packed_shape& s, const std::vector<row_errors>& rows) {
+    if (!report) return;
+    *report = {};
+    summarize(*report, s.cols, rows);
+    report->bytes = stored_bytes(f, s);
+    report->bits = bits_per_weight(f, s);
+    report->groups = rows_layout::scale_count(f, s);
+    for (const row_errors& e : rows) {
+        report->zero_groups += e.zero_groups;
+        report->clipped += e.clipped;
+        report->underflowed += e.underflowed;
+    }
+}
+
+// w[rows, cols] into a zeroed buffer of the layout.
+template <quantized_code Code, class Layout, class T>
+result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options, executor_ref executor) {
+    QNT_TRY(check_compatibility(f, s, options.compat));
+    auto allocated = aligned_buffer::allocate(buffer_bytes_of<Layout>(f, s));
+    if (!allocated) return allocated.error();
+    aligned_buffer buffer = std::move(*allocated);
+    const quantizer<Code> q(f, s, options);
+    const std::size_t groups = s.groups(), blocks = ceil_div(s.rows, panel_rows);
+    // Scales that depend on the whole matrix are settled first, in a pass of their own.
+    const bool global = f.kind == granularity::tensor || f.is_nested;
+    std::vector<float> all_scales(global ? s.rows * groups : 0), all_unrounded(f.is_nested ? s.rows * groups : 0);
+    std::vector<row_errors> errors(s.rows);
+    first_failure failed;
+
+    const auto for_blocks = [&](auto&& work) {
+        executor.parallel_for(blocks, 1, [&](std::size_t begin, std::size_t end) {
+            const fp_env env;
+            std::vector<float> x(panel_rows * s.cols);
+            for (std::size_t b = begin; b < end; ++b) {
+                const std::size_t first = b * panel_rows, count = s.rows - first < panel_rows ? s.rows - first : panel_rows;
+                load_block(w, first, count, x.data());
+                work(b, first, count, x.data());
+            }
+        });
+    };
+    nested_scales nested;
+    if (global) {
+        for_blocks([&](std::size_t, std::size_t first, std::size_t count, const float* x) {
+            std::vector<std::uint8_t> zeros(groups);
+            for (std::size_t r = 0; r < count; ++r)
+                if (!q.scale_row(x + r * s.cols, &all_scales[(first + r) * groups], zeros.data(), errors[first + r])) failed.note(first + r);
+        });
+        if (!failed.any() && f.kind == granularity::tensor) {
+            float top = 0;  // of the rows' own scales: rounding is monotonic, so this is the scale of the matrix
+            for (const float v : all_scales) top = v > top ? v : top;
+            std::fill(all_scales.begin(), all_scales.end(), top);
+            for (row_errors& e : errors) e.zero_groups = e.underflowed = 0;
+            if (top == 0 && s.rows > 0) errors[0].zero_groups = 1;
+        } else if (!failed.any()) {
+            all_unrounded = all_scales;
+            nested = quantize_scales(all_scales);
+        }
+    }
+    if (!failed.any())
+        for_blocks([&](std::size_t b, std::size_t first, std::size_t count, const float* x) {
+            if constexpr (std::same_as<Layout, layout::panels>) pad_panel(buffer.data(), f, s, b);
+            std::vector<std::uint8_t> codes(s.cols), zeros(groups);
+            std::vector<float> scales(groups), unrounded(groups), decoded(options.report ? s.cols : 0);
+            for (std::size_t r = 0; r < count; ++r) {
+                const std::size_t row = first + r;
+                const float* xr = x + r * s.cols;
+                if (global) std::copy_n(&all_scales[row * groups], groups, scales.begin());
+                else if (!q.scale_row(xr, scales.data(), zeros.data(), errors[row])) failed.note(row);
+                if (failed.any()) return;
+                if (options.compat != compatibility::none)
+                    for (std::size_t g = 0; g < groups; ++g)
+                        unrounded[g] = f.is_nested ? all_unrounded[row * groups + g] : range_of(xr + s.group_begin(g), s.group_length(g)).absmax() / Code::absmax;
+                q.encode_row(xr, scales.data(), unrounded.data(), zeros.data(), codes.data(), errors[row]);
+                place_row<Layout>(buffer.data(), f, s, row, {codes.data(), scales.data(), zeros.data()});
+                if (options.report) {
+                    for (std::size_t g = 0; g < groups; ++g)
+                        q.decode(&codes[s.group_begin(g)], s.group_length(g), scales[g], zeros[g], &decoded[s.group_begin(g)]);
+                    add_errors(errors[row], xr, decoded.data(), 0, s.cols);
+                }
+            }
+        });
+    if (failed.any()) {
+        std::vector<float> x(s.cols);
+        load_block(w, failed.row(), 1, x.data());
+        return explain_row(x.data(), failed.row(), f, s, Code::absmax);
+    }
+    if constexpr (std::same_as<Layout, layout::rows>)
+        if (f.is_nested) {
+            const rows_layout at(f, s);
+            std::memcpy(buffer.data() + at.scales.begin, nested.codes.data(), nested.codes.size());
+            std::memcpy(buffer.data() + at.outer.begin, nested.absmax.data(), nested.absmax.size() * sizeof(float));
+            std::memcpy(buffer.data() + at.outer.end() - sizeof(float), &nested.offset, sizeof(float));
+        }
+    finish_report(options.report, f, s, errors);
+    return buffer;
+}
+
+// Element (row, col) of a dense matrix: its byte in the layout.
+template <class Layout>
+std::size_t dense_at(const format_info& f, const packed_shape& s, std::size_t row, std::size_t col) {
+    const std::size_t size = std::size_t(f.bits) / 8;
+    if constexpr (std::same_as<Layout, layout::rows>) return (row * s.cols + col) * size;
+    const panel_layout at(f, s);
+    return row / panel_rows * at.panel_bytes + at.code_at(row % panel_rows, col, size);
+}
+constexpr scalar_type dense_type(const format_info& f) {
+    return f.family == operand_family::dense_f32 ? scalar_type::f32 : f.family == operand_family::dense_f16 ? scalar_type::f16 : scalar_type::bf16;
+}
+
+// Dense formats: numbers narrowed to their type.
+template <class Layout, class T>
+result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options, executor_ref executor) {
+    if (options.compat != compatibility::none) return error{errc::unsupported, "qnt::quantize: dense formats have no compatibility rules"};
+    auto allocated = aligned_buffer::allocate(buffer_bytes_of<Layout>(f, s));
+    if (!allocated) return allocated.error();
+    aligned_buffer buffer = std::move(*allocated);
+    const scalar_type type = dense_type(f);
+    std::vector<row_errors> errors(s.rows);
+    first_failure failed;
+    executor.parallel_for(ceil_div(s.rows, panel_rows), 1, [&](std::size_t begin, std::size_t end) {
+        const fp_env env;
+        std::vector<float> x(s.cols), rounded(s.cols);
+        for (std::size_t row = begin * panel_rows; row < end * panel_rows && row < s.rows; ++row) {
+            load_block(w, row, 1, x.data());
+            for (std::size_t c = 0; c < s.cols; ++c) {
+                rounded[c] = round_to(type, x[c]);
+                if (!is_finite(rounded[c])) failed.note(row);
+                store_scalar(buffer.data() + dense_at<Layout>(f, s, row, c), type, rounded[c]);
+            }
+            if (options.report) add_errors(errors[row], x.data(), rounded.data(), 0, s.cols);
+        }
+    });
+    if (failed.any()) {
+        std::vector<float> x(s.cols);
+        load_block(w, failed.row(), 1, x.data());
+        std::size_t c = 0;
+        while (is_finite(round_to(type, x[c]))) ++c;
+        const std::string where = "qnt::quantize: row " + std::to_string(failed.row()) + ", column " + std::to_string(c);
+        if (!is_finite(x[c])) return error{errc::not_finite, where + " is not a finite number"};
+        return error{errc::scale_range, where + ": " + std::to_string(x[c]) + " overflows " + name_of(type) + "; use bf16 or f32"};
+    }
+    finish_report(options.report, f, s, errors);
+    return buffer;
+}
+
+template <code Code, class Layout, class T>
+result<aligned_buffer> quantize_as(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options, executor_ref executor) {
+    if (s.group % 16 != 0) return error{errc::invalid_argument, "qnt::quantize: group size " + std::to_string(s.group) + " is not a multiple of 16"};
+    if (s.rows == 0 || s.cols == 0)
+        return error{errc::invalid_argument, "qnt::quantize: a [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) + "] matrix has no weights"};
+    if constexpr (dense<Code>) return narrow_into<Layout>(w, f, s, options, executor);
+    else return quantize_into<Code, Layout>(w, f, s, options, executor);
+}
+
+// Row `row` of any packed matrix as f32: the exact values, or those that the integer operands stand for.
+template <class Layout>
+class row_reader {
+public:
+    explicit row_reader(const any_view<Layout>& w, compute_mode mode = exact)
+        : w_(w), mode_(mode), codes_(w.format.is_dense() ? 0 : w.shape.cols), zeros_(w.shape.groups()), scales_(w.shape.groups()) {}
+
+    void read(std::size_t row, float* out) {
+        const packed_shape& s = w_.shape;
+        if (w_.format.is_dense()) {
+            const scalar_type type = dense_type(w_.format);
+            for (std::size_t c = 0; c < s.cols; ++c) out[c] = load_scalar(w_.data + dense_at<Layout>(w_.format, s, row, c), type);
+            return;
+        }
+        unpack_row(w_, row, {codes_.data(), scales_.data(), zeros_.data()});
+        const code_tables& t = *w_.format.tables;
+        for (std::size_t g = 0; g < s.groups(); ++g)
+            for (std::size_t k = s.group_begin(g); k < s.group_begin(g) + s.group_length(g); ++k) {
+                const float value = mode_ == int8_activations ? mul(float(t.operands[codes_[k]]), t.unit) : t.values[codes_[k]];
+                out[k] = mul(value - float(zeros_[g]), scales_[g]);
+            }
+    }
+
+private:
+    any_view<Layout> w_;
+    compute_mode mode_;
+    std::vector<std::uint8_t> codes_, zeros_;
+    std::vector<float> scales_;
+};
+
+template <class Layout>
+void dequantize_rows(const matrix_view<float>& out, const any_view<Layout>& w, executor_ref executor) {
+    if (out.rows != w.shape.rows || out.cols != w.shape.cols)
+        contract_violation("qnt::dequantize: out[" + std::to_string(out.rows) + ", " + std::to_string(out.cols) + "] must have the shape of w[" +
+                           std::to_string(w.shape.rows) + ", " + std::to_string(w.shape.cols) + "]");
+    executor.parallel_for(w.shape.rows, 16, [&](std::size_t begin, std::size_t end) {
+        const fp_env env;
+        row_reader<Layout> reader(w);
+        std::vector<float> values(w.shape.cols);
+        for (std::size_t r = begin; r < end; ++r) {
+            reader.read(r, values.data());
+            for (std::size_t c = 0; c < w.shape.cols; ++c) out(r, c) = values[c];
+        }
+    });
+}
+
+template <class T, class Layout>
+error_stats compare_rows(const matrix_view<T>& w, const any_view<Layout>& packed, compute_mode mode, executor_ref executor) {
+    if (w.rows != packed.shape.rows || w.cols != packed.shape.cols)
+        contract_violation("qnt::compare: w[" + std::to_string(w.rows) + ", " + std::to_string(w.cols) + "] must have the shape of the packed matrix [" +
+                           std::to_string(packed.shape.rows) + ", " + std::to_string(packed.shape.cols) + "]");
+    std::vector<row_errors> errors(w.rows);
+    executor.parallel_for(w.rows, 16, [&](std::size_t begin, std::size_t end) {
+        const fp_env env;
+        row_reader<Layout> reader(packed, mode);
+        std::vector<float> x(w.cols), v(w.cols);
+        for (std::size_t r = begin; r < end; ++r) {
+            load_block(w, r, 1, x.data());
+            reader.read(r, v.data());
+            add_errors(errors[r], x.data(), v.data(), 0, w.cols);
+        }
+    });
+    error_stats s;
+    summarize(s, w.cols, errors);
+    return s;
+}
+
+// The same codes and scales in the other layout.
+template <class To, class From>
+result<aligned_buffer> repack_into(const any_view<From>& w) {
+    auto allocated = aligned_buffer::allocate(buffer_bytes_of<To>(w.format, w.shape));
+    if (!allocated) return allocated.error();
+    aligned_buffer buffer = std::move(*allocated);
+    if (w.format.is_dense()) {
+        const std::size_t size = std::size_t(w.format.bits) / 8;
+        for (std::size_t r = 0; r < w.shape.rows; ++r)
+            for (std::size_t c = 0; c < w.shape.cols; ++c)
+                std::memcpy(buffer.data() + dense_at<To>(w.format, w.shape, r, c), w.data + dense_at<From>(w.format, w.shape, r, c), size);
+        return buffer;
+    }
+    std::vector<std::uint8_t> codes(w.shape.cols), zeros(w.shape.groups());
+    std::vector<float> scales(w.shape.groups());
+    for (std::size_t r = 0; r < w.shape.rows; ++r) {
+        if constexpr (std::same_as<To, layout::panels>)
+            if (r % panel_rows == 0) pad_panel(buffer.data(), w.format, w.shape, r / panel_rows);
+        unpack_row(w, r, {codes.data(), scales.data(), zeros.data()});
+        place_row<To>(buffer.data(), w.format, w.shape, r, {codes.data(), scales.data(), zeros.data()});
+    }
+    return buffer;
+}
+
+}  // namespace QNT_BASELINE
+}  // namespace detail
+
+inline namespace QNT_BASELINE {
+
+// w[rows, cols] of f32, f16 or bf16, any strides.
+template <format_type F, class Layout = layout::panels, class T>
+    requires is_static_group<F> && scalar<std::remove_const_t<T>>
+result<packed_matrix<F, Layout>> quantize(const matrix_view<T>& w, const quantize_options& options = {}, executor_ref executor = {}) {
+    const packed_shape shape = shape_of<F>(w.rows, w.cols);
+    auto buffer = detail::quantize_as<typename F::code, Layout>(w, info_of<F>, shape, options, executor);
+    if (!buffer) return buffer.error();
+    return packed_matrix<F, Layout>(shape, std::move(*buffer));
+}
+
+// out[rows, cols] = decoded weights: (value(q) - z) * scale, rounded once.
+template <format_type F, class Layout>
+void dequantize(const matrix_view<float>& out, const packed_view<F, Layout>& w, executor_ref executor = {}) {
+    detail::dequantize_rows<Layout>(out, w, executor);
+}
+template <format_type F, class Layout>
+void dequantize(const matrix_view<float>& out, const packed_matrix<F, Layout>& w, executor_ref executor = {}) { dequantize(out, w.view(), executor); }
+
+// What was lost: `exact` measures the decoded weights, `int8_activations` the integer operands that mode multiplies by.
+template <class T, format_type F, class Layout>
+error_stats compare(const matrix_view<T>& w, const packed_view<F, Layout>& packed, compute_mode mode = exact, executor_ref executor = {}) {
+    return detail::compare_rows<T, Layout>(w, packed, mode, executor);
+}
+template <class T, format_type F, class Layout>
+error_stats compare(const matrix_view<T>& w, const packed_matrix<F, Layout>& packed, compute_mode mode = exact, executor_ref executor = {}) {
+    return compare(w, packed.view(), mode, executor);
+}
+
+// The same matrix in layout To. Panels hold nested scales expanded: from there is no way back to the nested ones.
+template <class To, format_type F, class From>
+    requires(std::same_as<To, layout::panels> || !F::scaling::is_nested)
+result<packed_matrix<F, To>> repack(const packed_view<F, From>& w) {
+    auto buffer = detail::repack_into<To, From>(w);
+    if (!buffer) return buffer.error();
+    return packed_matrix<F, To>(w.shape, std::move(*buffer));
+}
+template <class To, format_type F, class From>
+    requires(std::same_as<To, layout::panels> || !F::scaling::is_nested)
+result<packed_matrix<F, To>> repack(const packed_matrix<F, From>& w) { return repack<To>(w.view()); }
+
+}  // namespace QNT_BASELINE
+}  // namespace qnt

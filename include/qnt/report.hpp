@@ -1,0 +1,101 @@
+// What quantization did to a matrix: error_stats, and with the counts of quantize() a quantization_report.
+#pragma once
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "packed/matrix.hpp"
+
+namespace qnt {
+
+// w against its approximation v. Sums in f64, ascending within a row, then over rows: the same for any number of threads.
+struct error_stats {
+    std::size_t rows = 0, cols = 0;
+    double mse = 0;                 // mean (w - v)^2
+    double relative_frobenius = 0;  // |w - v| / |w|; 0 for a matrix of zeros reproduced exactly
+    double sqnr_db = 0;             // 10 log10(|w|^2 / |w - v|^2); infinite when nothing was lost
+    double cosine = 0;              // w . v / (|w| |v|)
+    struct {
+        float error = 0;
+        std::size_t row = 0, col = 0;
+    } max_abs;  // the largest |w - v|, and where it is first
+    struct {
+        std::size_t row = 0;
+        double sqnr_db = std::numeric_limits<double>::infinity();
+    } worst;  // the row with the lowest SQNR
+};
+
+struct quantization_report : error_stats {
+    std::size_t bytes = 0;             // of information, see stored_bytes()
+    bits_per_weight_pair bits;         // stored and streamed
+    std::size_t groups = 0;            // scales in all
+    std::size_t zero_groups = 0;       // groups of zeros
+    std::size_t clipped = 0;           // weights beyond the largest code by more than half a step
+    std::size_t underflowed = 0;       // groups whose scale was too small for its type: they became zeros
+};
+
+namespace detail {
+
+struct row_errors {
+    double ww = 0, ee = 0, wv = 0, vv = 0;  // sums of w^2, (w - v)^2, w v, v^2
+    float max = 0;
+    std::size_t col = 0;
+    std::size_t zero_groups = 0, clipped = 0, underflowed = 0;
+};
+
+inline namespace QNT_BASELINE {
+
+inline void add_errors(row_errors& e, const float* w, const float* v, std::size_t first_col, std::size_t n) {
+    double ww = e.ww, ee = e.ee, wv = e.wv, vv = e.vv;
+    for (std::size_t i = 0; i < n; ++i) {
+        const double a = double(w[i]), b = double(v[i]), d = a - b;
+        ww += mul(a, a);
+        ee += mul(d, d);
+        wv += mul(a, b);
+        vv += mul(b, b);
+        const float off = magnitude(w[i] - v[i]);
+        if (off > e.max) {
+            e.max = off;
+            e.col = first_col + i;
+        }
+    }
+    e.ww = ww;
+    e.ee = ee;
+    e.wv = wv;
+    e.vv = vv;
+}
+
+inline double decibels(double signal, double noise) {
+    return noise == 0 ? std::numeric_limits<double>::infinity() : signal == 0 ? -std::numeric_limits<double>::infinity() : 10 * std::log10(signal / noise);
+}
+
+inline void summarize(error_stats& s, std::size_t cols, const std::vector<row_errors>& rows) {
+    row_errors all;
+    s.rows = rows.size();
+    s.cols = cols;
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+        const row_errors& e = rows[r];
+        all.ww += e.ww;
+        all.ee += e.ee;
+        all.wv += e.wv;
+        all.vv += e.vv;
+        if (e.max > s.max_abs.error) {
+            s.max_abs.error = e.max;
+            s.max_abs.row = r;
+            s.max_abs.col = e.col;
+        }
+        if (const double db = decibels(e.ww, e.ee); db < s.worst.sqnr_db) {
+            s.worst.row = r;
+            s.worst.sqnr_db = db;
+        }
+    }
+    const double n = double(rows.size()) * double(cols);
+    s.mse = n > 0 ? all.ee / n : 0;
+    s.relative_frobenius = all.ee == 0 ? 0 : std::sqrt(all.ee / all.ww);
+    s.sqnr_db = decibels(all.ww, all.ee);
+    s.cosine = all.ww == 0 || all.vv == 0 ? (all.ww == all.vv ? 1 : 0) : all.wv / std::sqrt(all.ww * all.vv);
+}
+
+}  // namespace QNT_BASELINE
+}  // namespace detail
+}  // namespace qnt
