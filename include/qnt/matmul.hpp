@@ -11,12 +11,12 @@
 // Shapes that do not fit throw contract_error, with y untouched. w may be used from any number of threads at once.
 #pragma once
 #include <span>
-#include <vector>
 
 #include "core/executor.hpp"
 #include "core/fp_env.hpp"
 #include "core/matrix_view.hpp"
 #include "core/modes.hpp"
+#include "core/scratch.hpp"
 #include "kernels/table.hpp"
 
 namespace qnt {
@@ -111,25 +111,6 @@ inline void widen_row(const detail::scalar_rows& x, std::size_t row, float* out)
     const auto* from = reinterpret_cast<const std::byte*>(static_cast<const std::uint16_t*>(x.data) + row * x.stride);
     for (std::size_t i = 0; i < x.cols; ++i) out[i] = detail::load_scalar(from + 2 * i, x.type);
 }
-
-// Memory that a thread keeps between calls. Products may nest (an executor's thread helps out), so a caller takes and returns it.
-class scratch {
-public:
-    explicit scratch(std::size_t floats) : buffer_(std::move(kept())) {
-        if (buffer_.size() < floats) buffer_.resize(floats);
-    }
-    ~scratch() { kept() = std::move(buffer_); }
-    scratch(const scratch&) = delete;
-    scratch& operator=(const scratch&) = delete;
-    float* data() { return buffer_.data(); }
-
-private:
-    static std::vector<float>& kept() {
-        static thread_local std::vector<float> v;
-        return v;
-    }
-    std::vector<float> buffer_;
-};
 
 inline void quantize_rows(activations& out, const detail::scalar_rows& x, const segmentation& cut, executor_ref executor) {
     out.reshape(x.rows, cut);

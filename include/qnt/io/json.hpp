@@ -34,7 +34,7 @@ inline bool parse_number(std::string_view text, std::uint64_t& value) {
     const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
     return code == std::errc() && end == text.data() + text.size();
 }
-inline bool parse_number(std::string_view text, double& value) {  // nearest; false: too large for a double
+inline bool parse_number(std::string_view text, double& value) {  // nearest; false: a double overflows or underflows
     const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
     return code == std::errc() && end == text.data() + text.size();
 }
@@ -248,7 +248,7 @@ public:
     using storage = std::variant<std::monostate, bool, number, std::string, array, object>;  // in the order of json_kind
 
     json_value() = default;
-    json_value(storage value, std::size_t offset) : value_(std::move(value)), offset_(offset) {}
+    json_value(storage value, std::size_t offset);
 
     json_kind kind() const { return static_cast<json_kind>(value_.index()); }
     std::size_t offset() const { return offset_; }  // bytes from the start of the text
@@ -273,6 +273,7 @@ struct json_member {
     json_value value;
 };
 
+inline json_value::json_value(storage value, std::size_t offset) : value_(std::move(value)), offset_(offset) {}
 inline error json_value::unexpected(const char* wanted) const {
     const number* n = std::get_if<number>(&value_);
     return {errc::corrupt, "JSON, byte offset " + std::to_string(offset_) + ": expected " + wanted + ", found " + (n ? printable(n->text) : name_of(kind()))};

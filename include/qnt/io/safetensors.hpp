@@ -10,6 +10,7 @@
 // with dtype unknown, and reading it is an error. Data need not be aligned. Unknown fields are ignored, as the reference does.
 #pragma once
 #include <cstring>
+#include <iterator>
 #include <vector>
 
 #include "../core/half.hpp"
@@ -18,86 +19,277 @@
 
 namespace qnt {
 
+// clang-format off
 enum class safetensors_dtype : std::uint8_t {
-    unknown, boolean, f4, f6_e2m3, f6_e3m2, u8, i8, f8_e5m2, f8_e4m3, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz, i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64,
+    unknown, boolean, f4, f6_e2m3, f6_e3m2, u8, i8, f8_e5m2, f8_e4m3, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz,
+    i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64,
 };
 
 struct safetensors_dtype_info {
-    safetensors_dtype dtype;
     const char* name;  // in files
     std::size_t bits;  // of an element
 };
-inline constexpr safetensors_dtype_info safetensors_dtypes[] = {
-    {safetensors_dtype::boolean, "BOOL", 8},        {safetensors_dtype::f4, "F4", 4},           {safetensors_dtype::f6_e2m3, "F6_E2M3", 6},
-    {safetensors_dtype::f6_e3m2, "F6_E3M2", 6},     {safetensors_dtype::u8, "U8", 8},           {safetensors_dtype::i8, "I8", 8},
-    {safetensors_dtype::f8_e5m2, "F8_E5M2", 8},     {safetensors_dtype::f8_e4m3, "F8_E4M3", 8}, {safetensors_dtype::f8_e8m0, "F8_E8M0", 8},
-    {safetensors_dtype::f8_e4m3fnuz, "F8_E4M3FNUZ", 8}, {safetensors_dtype::f8_e5m2fnuz, "F8_E5M2FNUZ", 8}, {safetensors_dtype::i16, "I16", 16},
-    {safetensors_dtype::u16, "U16", 16},            {safetensors_dtype::f16, "F16", 16},        {safetensors_dtype::bf16, "BF16", 16},
-    {safetensors_dtype::i32, "I32", 32},            {safetensors_dtype::u32, "U32", 32},        {safetensors_dtype::f32, "F32", 32},
-    {safetensors_dtype::c64, "C64", 64},            {safetensors_dtype::f64, "F64", 64},        {safetensors_dtype::i64, "I64", 64},
-    {safetensors_dtype::u64, "U64", 64},
+inline constexpr safetensors_dtype_info safetensors_dtypes[] = {  // in the order of safetensors_dtype
+    {"", 0}, {"BOOL", 8}, {"F4", 4}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8}, {"I8", 8}, {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8},
+    {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16}, {"U16", 16}, {"F16", 16}, {"BF16", 16}, {"I32", 32}, {"U32", 32}, {"F32", 32},
+    {"C64", 64}, {"F64", 64}, {"I64", 64}, {"U64", 64},
 };
+// clang-format on
 
 struct safetensors_tensor {
     std::string name;
     safetensors_dtype dtype = safetensors_dtype::unknown;
-    std::string dtype_text;                // as the file says it
-    std::vector<std::size_t> shape;        // row-major; rank 0 is one element
-    std::span<const std::byte> data;       // in place, at any alignment
-    std::size_t elements = 0;              // product of the shape
+    std::string dtype_text;           // as the file says it
+    std::vector<std::size_t> shape;   // row-major; rank 0 is one element
+    std::size_t elements = 0;         // product of the shape
+    std::span<const std::byte> data;  // in place, at any alignment
+};
+
+struct safetensors_header {
+    std::vector<safetensors_tensor> tensors;
+    std::vector<std::pair<std::string, std::string>> metadata;
+    std::vector<std::size_t> by_name;  // indices of tensors, names ascending
 };
 
 class safetensors_file {
 public:
     static constexpr std::size_t max_header_bytes = 100'000'000;
 
-    // In place: see mapped_file for what the file must not do meanwhile. Errors: not_found, io, corrupt.
+    // In place: see mapped_file for what must not happen to the file meanwhile. Errors: not_found, io, invalid_argument, corrupt.
     static result<safetensors_file> open(const std::string& path) { return from(path, file_bytes::map(path)); }
     // From a copy in memory of our own. Errors: also out_of_memory.
     static result<safetensors_file> load(const std::string& path) { return from(path, file_bytes::load(path)); }
-    // Bytes of the caller's, who keeps them; `name` is for messages.
+    // Bytes that the caller keeps; `name` is for messages. Errors: corrupt.
     static result<safetensors_file> view(std::span<const std::byte> bytes, std::string name) { return from(std::move(name), file_bytes(bytes)); }
 
-    std::span<const safetensors_tensor> tensors() const { return tensors_; }  // in the order of the header
-    std::span<const std::pair<std::string, std::string>> metadata() const { return metadata_; }
-    const std::string& path() const { return path_; }
+    std::span<const safetensors_tensor> tensors() const { return header_.tensors; }  // in the order of the header
+    std::span<const std::pair<std::string, std::string>> metadata() const { return header_.metadata; }
 
-    // Errors: not_found.
+    // Valid as long as this object. Errors: not_found.
     result<const safetensors_tensor*> find(std::string_view name) const;
-    // All elements as f32, row-major; from F32, F16 and BF16, so nothing is rounded. Errors: not_found, unsupported (another dtype).
+    // All elements as f32, row-major, from F32, F16 or BF16: nothing is rounded. Errors: not_found, unsupported (another dtype).
     result<std::vector<float>> read_f32(std::string_view name) const;
     // The same into out[elements]. Errors: also invalid_argument (another size).
     result<void> read_f32(std::string_view name, std::span<float> out) const;
 
 private:
-    friend class safetensors_parser;
     static result<safetensors_file> from(std::string path, result<file_bytes> bytes);
+    result<const safetensors_tensor*> find_float(std::string_view name) const;
 
     std::string path_;
     file_bytes bytes_;
-    std::vector<safetensors_tensor> tensors_;
-    std::vector<std::size_t> by_name_;  // indices into tensors_
-    std::vector<std::pair<std::string, std::string>> metadata_;
+    safetensors_header header_;
 };
 
 namespace detail {
 inline namespace QNT_BASELINE {
 
-inline bool multiply(std::size_t& product, std::size_t factor) { return !__builtin_mul_overflow(product, factor, &product); }
-
-// What a file that should be something else begins with, for the message; "" if it is nothing known.
+// What a file that should be another one begins with, for the message; "" if it is nothing known.
 inline const char* describe_file(std::span<const std::byte> bytes) {
+    using namespace std::string_view_literals;
     const std::string_view head(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 64));
-    const auto text = head.substr(std::min(head.find_first_not_of(" \t\r\n"), head.size()));
-    if (head.starts_with("PK\3\4")) return " (it begins like a zip archive, such as a PyTorch checkpoint)";
-    if (head.starts_with("\x80\2") || head.starts_with("\x80\3") || head.starts_with("\x80\4")) return " (it begins like a Python pickle)";
-    if (head.starts_with("GGUF")) return " (it begins like a GGUF file)";
-    if (head.starts_with("version https://git-lfs")) return " (it is a Git LFS pointer: fetch the file itself with `git lfs pull`)";
-    if (text.starts_with("<")) return " (it begins like a web page)";
-    if (text.starts_with("{")) return " (it begins like JSON without the length before it)";
+    const std::string_view text = head.substr(std::min(head.find_first_not_of(" \t\r\n"), head.size()));
+    if (head.starts_with("PK\3\4"sv)) return " (it begins like a zip archive, as PyTorch checkpoints do)";
+    if (head.size() > 1 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5) return " (it begins like a Python pickle)";
+    if (head.starts_with("GGUF"sv)) return " (it begins like a GGUF file)";
+    if (head.starts_with("\x93NUMPY"sv)) return " (it begins like a NumPy array)";
+    if (head.starts_with("version https://git-lfs"sv)) return " (it is a Git LFS pointer: `git lfs pull` fetches the file itself)";
+    if (text.starts_with('<')) return " (it begins like a web page)";
+    if (text.starts_with('{')) return " (it begins like JSON, without the length before it)";
     return "";
+}
+
+inline std::string shape_text(std::span<const std::size_t> shape) {
+    std::string s = "[";
+    for (std::size_t i = 0; i < shape.size() && i < 8; ++i) s += (i ? "," : "") + std::to_string(shape[i]);
+    return s + (shape.size() > 8 ? ",...]" : "]");
+}
+
+// Product of the sizes in `shape`, from left to right; false if it does not fit.
+inline bool count_elements(std::span<const std::size_t> shape, std::size_t& elements) {
+    elements = 1;
+    for (const std::size_t n : shape)
+        if (__builtin_mul_overflow(elements, n, &elements)) return false;
+    return true;
+}
+
+inline result<void> read_shape(json_reader& in, std::vector<std::size_t>& out) {
+    return in.array([&]() -> result<void> {
+        const auto n = in.uint64();
+        if (!n) return n.error();
+        out.push_back(*n);
+        return {};
+    });
+}
+
+inline result<void> read_safetensors_metadata(json_reader& in, std::vector<std::pair<std::string, std::string>>& out) {
+    return in.object([&](std::string_view key) -> result<void> {
+        auto value = in.string();
+        if (!value) return error{value.error().code, "field " + quoted(key) + ": " + value.error().message};
+        out.emplace_back(key, std::move(*value));
+        return {};
+    });
+}
+
+// One entry of the header; t.name is known. Errors name the field.
+inline result<void> read_safetensors_entry(json_reader& in, std::span<const std::byte> data, safetensors_tensor& t) {
+    const std::string where = " (byte offset " + std::to_string(in.offset()) + ')';
+    const auto fail = [&](const std::string& what) { return error{errc::corrupt, what + where}; };
+    std::vector<std::size_t> range;
+    bool has_dtype = false, has_shape = false, has_range = false;
+    QNT_TRY(in.object([&](std::string_view key) -> result<void> {
+        const auto read = [&]() -> result<void> {
+            if (key == "shape") return has_shape = true, read_shape(in, t.shape);
+            if (key == "data_offsets") return has_range = true, read_shape(in, range);
+            if (key != "dtype") return in.skip();
+            auto text = in.string();
+            if (!text) return text.error();
+            t.dtype_text = *text;
+            has_dtype = true;
+            return {};
+        };
+        const auto r = read();
+        return r ? r : error{r.error().code, "field " + quoted(key) + ": " + r.error().message};
+    }));
+    if (!has_dtype || !has_shape || !has_range)
+        return fail(std::string("field \"") + (!has_dtype ? "dtype" : !has_shape ? "shape" : "data_offsets") + "\" is missing");
+
+    const std::string range_text = "data_offsets " + shape_text(range);
+    if (range.size() != 2 || range[0] > range[1]) return fail(range_text + " must be [begin,end] with begin <= end");
+    if (range[1] > data.size())
+        return fail(range_text + " end behind the data of " + std::to_string(data.size()) + " bytes: the file is truncated or the offsets are wrong");
+    t.data = data.subspan(range[0], range[1] - range[0]);
+    if (!count_elements(t.shape, t.elements)) return fail("shape " + shape_text(t.shape) + ": the number of elements overflows 64 bits");
+
+    const auto* known = std::find_if(std::begin(safetensors_dtypes) + 1, std::end(safetensors_dtypes), [&](const auto& d) { return t.dtype_text == d.name; });
+    if (known == std::end(safetensors_dtypes)) return {};  // of unknown size: nothing to compare the range with
+    t.dtype = static_cast<safetensors_dtype>(known - safetensors_dtypes);
+    std::size_t bits = 0;
+    const std::string what = "shape " + shape_text(t.shape) + " of dtype " + t.dtype_text;
+    if (__builtin_mul_overflow(t.elements, known->bits, &bits)) return fail(what + ": the size overflows 64 bits");
+    if (bits % 8 != 0) return fail(what + ": does not end on a whole byte");
+    if (bits / 8 != t.data.size())
+        return fail(what + " needs " + std::to_string(bits / 8) + " bytes, " + range_text + " are " + std::to_string(t.data.size()));
+    return {};
+}
+
+// Do the tensors cover the data from its first to its last byte, each once?
+inline result<void> check_tiling(std::span<const safetensors_tensor> tensors, std::span<const std::byte> data) {
+    const auto begin = [&](const safetensors_tensor& t) { return static_cast<std::size_t>(t.data.data() - data.data()); };
+    const auto name = [](const safetensors_tensor* t) { return t ? "tensor " + quoted(t->name) : std::string("the start of the data"); };
+    std::vector<const safetensors_tensor*> order;
+    for (const safetensors_tensor& t : tensors) order.push_back(&t);
+    std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+        return a->data.data() != b->data.data() ? a->data.data() < b->data.data() : a->data.size() < b->data.size();
+    });
+    std::size_t end = 0;
+    const safetensors_tensor* last = nullptr;
+    for (const safetensors_tensor* t : order) {
+        if (begin(*t) != end)
+            return error{errc::corrupt, name(t) + ": data_offsets begin at " + std::to_string(begin(*t)) + (begin(*t) < end ? ", an overlap with " : ", a hole after ") +
+                                            name(last) + ", which ends at " + std::to_string(end)};
+        end += t->data.size();
+        last = t;
+    }
+    if (end != data.size())
+        return error{errc::corrupt, "data of " + std::to_string(data.size()) + " bytes, but data_offsets end at " + std::to_string(end) + ": trailing bytes"};
+    return {};
+}
+
+// The header of a whole file, its tensors pointing into `bytes`. Errors: corrupt.
+inline result<safetensors_header> read_safetensors_header(std::span<const std::byte> bytes) {
+    const auto fail = [](const std::string& what) { return error{errc::corrupt, what}; };
+    std::uint64_t length = 0;
+    if (bytes.size() < sizeof length)
+        return fail("truncated: a safetensors file begins with the 8-byte length of its header, this one has " + std::to_string(bytes.size()) + " bytes");
+    std::memcpy(&length, bytes.data(), sizeof length);
+    const std::string header_length = "length (byte offset 0) is " + std::to_string(length);
+    if (length > safetensors_file::max_header_bytes)
+        return fail(header_length + ", safetensors allows " + std::to_string(safetensors_file::max_header_bytes) + describe_file(bytes));
+    if (length > bytes.size() - sizeof length)
+        return fail(header_length + ", the file has " + std::to_string(bytes.size() - sizeof length) +
+                    " bytes behind it: truncated, or no safetensors file" + describe_file(bytes));
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof length, length);
+    const auto data = bytes.subspan(sizeof length + length);
+
+    safetensors_header h;
+    json_reader in(text, sizeof length);
+    QNT_TRY(in.object([&](std::string_view key) -> result<void> {
+        if (key == "__metadata__") {
+            const auto r = read_safetensors_metadata(in, h.metadata);
+            return r ? r : fail("__metadata__: " + r.error().message);
+        }
+        h.tensors.emplace_back().name = key;
+        const auto r = read_safetensors_entry(in, data, h.tensors.back());
+        return r ? r : fail("tensor " + quoted(key) + ": " + r.error().message);
+    }));
+    QNT_TRY(in.end());
+    QNT_TRY(check_tiling(h.tensors, data));
+    for (std::size_t i = 0; i < h.tensors.size(); ++i) h.by_name.push_back(i);
+    std::sort(h.by_name.begin(), h.by_name.end(), [&](std::size_t a, std::size_t b) { return h.tensors[a].name < h.tensors[b].name; });
+    return h;
+}
+
+// Numbers at any alignment to f32. source holds out.size() elements of dtype f32, f16 or bf16.
+inline void widen(std::span<const std::byte> source, safetensors_dtype dtype, std::span<float> out) {
+    if (out.empty()) return;
+    if (dtype == safetensors_dtype::f32) {
+        std::memcpy(out.data(), source.data(), source.size());
+        return;
+    }
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        std::uint16_t bits;
+        std::memcpy(&bits, source.data() + i * sizeof bits, sizeof bits);
+        out[i] = dtype == safetensors_dtype::f16 ? float(f16::from_bits(bits)) : float(bf16::from_bits(bits));
+    }
 }
 
 }  // namespace QNT_BASELINE
 }  // namespace detail
+
+inline result<safetensors_file> safetensors_file::from(std::string path, result<file_bytes> bytes) {
+    if (!bytes) return bytes.error();
+    safetensors_file f;
+    auto header = detail::read_safetensors_header(bytes->bytes());
+    if (!header) return error{header.error().code, printable(path, 4096) + ": header: " + header.error().message};
+    f.path_ = std::move(path);
+    f.bytes_ = std::move(*bytes);
+    f.header_ = std::move(*header);
+    return f;
+}
+
+inline result<const safetensors_tensor*> safetensors_file::find(std::string_view name) const {
+    const auto at = std::lower_bound(header_.by_name.begin(), header_.by_name.end(), name,
+                                     [&](std::size_t i, std::string_view n) { return header_.tensors[i].name < n; });
+    if (at != header_.by_name.end() && header_.tensors[*at].name == name) return &header_.tensors[*at];
+    return error{errc::not_found, printable(path_, 4096) + ": there is no tensor " + quoted(name)};
+}
+
+inline result<const safetensors_tensor*> safetensors_file::find_float(std::string_view name) const {
+    auto t = find(name);
+    if (!t) return t;
+    const safetensors_dtype d = (*t)->dtype;
+    if (d == safetensors_dtype::f32 || d == safetensors_dtype::f16 || d == safetensors_dtype::bf16) return t;
+    const char* why = d == safetensors_dtype::unknown ? " is unknown" : " cannot be read as floats";
+    return error{errc::unsupported, printable(path_, 4096) + ": tensor " + quoted(name) + ": dtype " + quoted((*t)->dtype_text) + why + "; F32, F16 and BF16 can"};
+}
+
+inline result<std::vector<float>> safetensors_file::read_f32(std::string_view name) const {
+    const auto t = find_float(name);
+    if (!t) return t.error();
+    std::vector<float> out((*t)->elements);
+    detail::widen((*t)->data, (*t)->dtype, out);
+    return out;
+}
+
+inline result<void> safetensors_file::read_f32(std::string_view name, std::span<float> out) const {
+    const auto t = find_float(name);
+    if (!t) return t.error();
+    if (out.size() != (*t)->elements)
+        return error{errc::invalid_argument, printable(path_, 4096) + ": tensor " + quoted(name) + " has " + std::to_string((*t)->elements) +
+                                                 " elements (shape " + detail::shape_text((*t)->shape) + "), there is room for " + std::to_string(out.size())};
+    detail::widen((*t)->data, (*t)->dtype, out);
+    return {};
+}
+
 }  // namespace qnt

@@ -96,6 +96,7 @@ QNT_INLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std::s
 
     ops::f32 acc[R][ops::parts], scales[ops::parts];
     QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int part = 0; part < ops::parts; ++part) acc[r][part] = ops::set1(0.0f);
+    QNT_UNROLL for (int part = 0; part < ops::parts; ++part) scales[part] = ops::set1(1.0f);
     std::size_t left = a.k;
     for (std::size_t g = 0; g < a.groups; ++g) {
         const std::uint8_t* w = base + g * a.group_bytes;

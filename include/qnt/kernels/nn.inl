@@ -1,0 +1,160 @@
+// The steps of a transformer between its matrix products. nn/ states the numbers; they do not depend on lanes, tiles or threads.
+namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
+
+// f(part, i, left) for each register of a row of n floats: elements from i on, `left` of them to the end, lanes of partial sums `part`.
+template <class F>
+QNT_INLINE void for_registers(std::size_t n, const F& f) {
+    std::size_t i = 0;
+    for (; i + 16 <= n; i += 16) QNT_UNROLL for (int part = 0; part < ops::parts; ++part) f(part, i + std::size_t(part * ops::lanes), 16);
+    QNT_UNROLL for (int part = 0; part < ops::parts; ++part) {
+        const std::size_t at = i + std::size_t(part * ops::lanes);
+        if (at < n) f(part, at, n - at);
+    }
+}
+
+QNT_INLINE void store_up_to(float* p, ops::f32 a, std::size_t n) { n >= std::size_t(ops::lanes) ? ops::store(p, a) : ops::store_n(p, a, n); }
+
+template <int N>
+QNT_INLINE void clear(ops::f32 (&registers)[N]) {
+    QNT_UNROLL for (int i = 0; i < N; ++i) registers[i] = ops::set1(0.0f);
+}
+
+// n > 0. y may be x.
+QNT_NOINLINE inline void layer_norm_row(float* y, const float* x, const float* gamma, const float* beta, std::size_t n, float eps) noexcept {
+    const float count = float(n);
+    ops::f32 sum[ops::parts];
+    clear(sum);
+    for_registers(n, [&](int part, std::size_t i, std::size_t left) { sum[part] = ops::add(sum[part], load_up_to(x + i, left)); });
+    const ops::f32 mean = ops::set1(tree_sum(sum) / count);
+    clear(sum);
+    for_registers(n, [&](int part, std::size_t i, std::size_t left) {
+        store_up_to(y + i, ops::sub(load_up_to(x + i, left), mean), left);
+        const ops::f32 d = load_up_to(y + i, left);  // again: zeros beyond the row
+        sum[part] = ops::fma(d, d, sum[part]);
+    });
+    const ops::f32 factor = ops::div(ops::set1(1.0f), ops::sqrt(ops::set1(tree_sum(sum) / count + eps)));
+    for_registers(n, [&](int, std::size_t i, std::size_t left) {
+        const ops::f32 normal = ops::mul(load_up_to(y + i, left), factor);
+        store_up_to(y + i, ops::fma(normal, load_up_to(gamma + i, left), load_up_to(beta + i, left)), left);
+    });
+}
+
+QNT_NOINLINE inline void gelu_tanh_row(float* y, const float* x, std::size_t n) noexcept {
+    for (std::size_t i = 0; i < n; i += std::size_t(ops::lanes)) store_up_to(y + i, gelu_tanh(load_up_to(x + i, n - i)), n - i);
+}
+
+// y[n] = e^(x - max x) for n > 0; returns the sum of y. y may be x.
+QNT_INLINE float exp_below_max(float* y, const float* x, std::size_t n) {
+    constexpr std::size_t lanes = std::size_t(ops::lanes);
+    ops::f32 tops = ops::set1(x[0]);
+    std::size_t whole = 0;
+    for (; whole + lanes <= n; whole += lanes) tops = ops::max(tops, ops::load(x + whole));
+    float t[lanes], top = x[0];
+    ops::store(t, tops);
+    for (float v : t) top = v > top ? v : top;
+    for (; whole < n; ++whole) top = x[whole] > top ? x[whole] : top;
+
+    for (std::size_t i = 0; i < n; i += lanes) store_up_to(y + i, exp(ops::sub(load_up_to(x + i, n - i), ops::set1(top))), n - i);
+    ops::f32 sum[ops::parts];
+    clear(sum);
+    for_registers(n, [&](int part, std::size_t i, std::size_t left) { sum[part] = ops::add(sum[part], load_up_to(y + i, left)); });
+    return tree_sum(sum);
+}
+
+QNT_NOINLINE inline void softmax_row(float* y, const float* x, std::size_t n) noexcept {
+    const ops::f32 sum = ops::set1(exp_below_max(y, x, n));
+    for_registers(n, [&](int, std::size_t i, std::size_t left) { store_up_to(y + i, ops::div(load_up_to(y + i, left), sum), left); });
+}
+
+// Registers that a product may keep for its sums.
+inline constexpr int sum_registers = 4 * ops::exact_rows;
+
+// t[0] = the tree of t: halves added from N / 2 apart down to 1.
+template <int Width, int N, int R>
+QNT_INLINE void add_halves(ops::f32 (&t)[N][R][ops::parts]) {
+    if constexpr (Width > 0) {
+        QNT_UNROLL for (int i = 0; i < Width; ++i) QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int p = 0; p < ops::parts; ++p)
+            t[i][r][p] = ops::add(t[i][r][p], t[i + Width][r][p]);
+        add_halves<Width / 2>(t);
+    }
+}
+
+// out[r][position] = dot of q[r][d] and 16 keys[d][position]. Lanes are positions, so that the 16 partial sums are registers and their
+// tree needs no shuffle. As many as fit in registers are summed in one pass: pass n has the sums n, n + passes, n + 2 passes, ...
+template <int R>
+QNT_INLINE void dot_keys(ops::f32 (&out)[R][ops::parts], const float* q, std::size_t q_stride, const float* keys, std::size_t d) {
+    constexpr int chains = sum_registers / (R * ops::parts), passes = 16 / chains;
+    ops::f32 sums[passes][R][ops::parts];
+    for (std::size_t pass = 0; pass < std::size_t(passes); ++pass) {
+        ops::f32 acc[chains][R][ops::parts];
+        QNT_UNROLL for (int c = 0; c < chains; ++c) QNT_UNROLL for (int r = 0; r < R; ++r) clear(acc[c][r]);
+        const auto add_element = [&](int c, std::size_t i) {
+            QNT_UNROLL for (int p = 0; p < ops::parts; ++p) {
+                const ops::f32 key = ops::load(keys + i * 16 + std::size_t(p * ops::lanes));
+                QNT_UNROLL for (int r = 0; r < R; ++r) acc[c][r][p] = ops::fma(ops::set1(q[std::size_t(r) * q_stride + i]), key, acc[c][r][p]);
+            }
+        };
+        std::size_t i = 0;
+        for (; i + 16 <= d; i += 16) QNT_UNROLL for (int c = 0; c < chains; ++c) add_element(c, i + pass + std::size_t(c * passes));
+        if (i < d) QNT_UNROLL for (int c = 0; c < chains; ++c)
+            if (i + pass + std::size_t(c * passes) < d) add_element(c, i + pass + std::size_t(c * passes));
+        add_halves<chains / 2>(acc);
+        QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int p = 0; p < ops::parts; ++p) sums[pass][r][p] = acc[0][r][p];
+    }
+    add_halves<passes / 2>(sums);
+    QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int p = 0; p < ops::parts; ++p) out[r][p] = sums[0][r][p];
+}
+
+// R rows of q from `token` on, in one head. They share loads of keys and values; each row's arithmetic is what it is alone.
+template <int R>
+QNT_INLINE void attend(const kernels::attention_args& a, float* scores, std::size_t head, std::size_t token) {
+    constexpr std::size_t lanes = std::size_t(ops::lanes);
+    const std::size_t d = a.head_dim, seen = a.first_position + token + 1;  // by the first row; row r sees r more
+    const float* q = a.q + token * a.q_stride + head * d;
+    float* out = a.out + token * a.out_stride + head * d;
+
+    const float* keys = a.keys + head * a.keys_stride;
+    for (std::size_t j = 0; j < seen + R - 1; j += 16, keys += 16 * d) {
+        ops::f32 s[R][ops::parts];
+        dot_keys<R>(s, q, a.q_stride, keys, d);
+        QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int p = 0; p < ops::parts; ++p)
+            ops::store(scores + std::size_t(r) * a.scores_stride + j + std::size_t(p) * lanes, ops::mul(s[r][p], ops::set1(a.scale)));
+    }
+    float sums[R];
+    for (std::size_t r = 0; r < R; ++r) sums[r] = exp_below_max(scores + r * a.scores_stride, scores + r * a.scores_stride, seen + r);
+
+    // As many outputs as fit in registers pass over all positions.
+    constexpr int most = sum_registers / R < 8 ? sum_registers / R : 8;
+    for_row_tiles<most>(0, (d + lanes - 1) / lanes, [&](auto width, std::size_t first) {
+        constexpr int registers = width();
+        const float* values = a.values + head * a.values_stride + first * lanes;
+        ops::f32 acc[R][registers];
+        QNT_UNROLL for (int r = 0; r < R; ++r) clear(acc[r]);
+        const auto add_value = [&](int r, std::size_t j) {
+            const ops::f32 weight = ops::set1(scores[std::size_t(r) * a.scores_stride + j]);
+            QNT_UNROLL for (int i = 0; i < registers; ++i)
+                acc[r][i] = ops::fma(weight, ops::load(values + j * a.values_row + std::size_t(i) * lanes), acc[r][i]);
+        };
+        for (std::size_t j = 0; j < seen; ++j) QNT_UNROLL for (int r = 0; r < R; ++r) add_value(r, j);
+        QNT_UNROLL for (int r = 0; r < R; ++r) {
+            for (std::size_t j = seen; j < seen + std::size_t(r); ++j) add_value(r, j);
+            QNT_UNROLL for (int i = 0; i < registers; ++i) {
+                const std::size_t at = (first + std::size_t(i)) * lanes;
+                store_up_to(out + std::size_t(r) * a.out_stride + at, ops::div(acc[r][i], ops::set1(sums[r])), d - at);
+            }
+        }
+    });
+}
+
+// Items [begin, end), head by head attention_rows tokens each. scores: attention_rows * a.scores_stride floats.
+QNT_NOINLINE inline void attention(const kernels::attention_args& a, float* scores, std::size_t begin, std::size_t end) noexcept {
+    static_assert(ops::exact_rows <= int(kernels::attention_rows));
+    const std::size_t items_per_head = ceil_div(a.tokens, kernels::attention_rows);
+    for (std::size_t item = begin; item < end; ++item) {
+        const std::size_t head = item / items_per_head, from = item % items_per_head * kernels::attention_rows;
+        const std::size_t left = a.tokens - from, to = from + (left < kernels::attention_rows ? left : kernels::attention_rows);
+        for_row_tiles<ops::exact_rows>(from, to, [&](auto rows, std::size_t token) { attend<rows()>(a, scores, head, token); });
+    }
+}
+
+}  // namespace qnt::isa::inline QNT_BASELINE::QNT_ISA

@@ -1,0 +1,111 @@
+// policy: which tensor of a model gets which format. Rules are tried in order, the first whose pattern matches wins; a tensor that no
+// rule matches is an error, never a default.
+//
+//     qnt::policy p{{"*.ln_*", qnt::keep<float>}, {"wte", qnt::use<qnt::int8_channel>}, {"*", qnt::use<qnt::int4<32>>}};
+//     auto p = qnt::policy::parse(R"([["wte", "int8_channel"], ["*", "int4:32"]])");      // the same as JSON: [pattern, format] pairs
+//
+// In a pattern * stands for any characters (dots too), ? for one.
+#pragma once
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "../any_format.hpp"
+#include "../io/json.hpp"
+
+namespace qnt {
+
+// Formats in rules: a quantized one, or numbers kept as T.
+template <format_type F>
+    requires is_static_group<F>
+inline const any_format use = format_of<F>();
+template <scalar T> inline const any_format keep = format_of<dense_format<T>>();
+
+struct policy_rule {
+    std::string pattern;
+    any_format format;
+};
+
+class policy {
+public:
+    policy() = default;
+    policy(std::initializer_list<policy_rule> rules) : rules_(rules) {}
+    explicit policy(std::vector<policy_rule> rules) : rules_(std::move(rules)) {}
+
+    // Errors: corrupt (not such JSON), invalid_argument (an unknown format), naming the rule.
+    static result<policy> parse(std::string_view json);
+
+    std::span<const policy_rule> rules() const { return rules_; }
+    // Errors: not_found, naming the tensor.
+    result<any_format> format_for(std::string_view tensor) const;
+    // The JSON that parse() reads back.
+    std::string to_json() const;
+
+private:
+    std::vector<policy_rule> rules_;
+};
+
+inline namespace QNT_BASELINE {
+
+// Linear in pattern * text: on a mismatch only the last star takes one character more.
+inline bool glob_match(std::string_view pattern, std::string_view text) {
+    std::size_t p = 0, t = 0, star = std::string_view::npos, star_text = 0;
+    while (t < text.size()) {
+        if (p < pattern.size() && (pattern[p] == '?' || (pattern[p] != '*' && pattern[p] == text[t]))) {
+            ++p;
+            ++t;
+        } else if (p < pattern.size() && pattern[p] == '*') {
+            star = p++;
+            star_text = t;
+        } else if (star != std::string_view::npos) {
+            p = star + 1;
+            t = ++star_text;
+        } else {
+            return false;
+        }
+    }
+    while (p < pattern.size() && pattern[p] == '*') ++p;
+    return p == pattern.size();
+}
+
+namespace policy_detail {
+
+inline result<policy> parse(std::string_view text) {
+    auto document = parse_json(text);
+    if (!document) return error{document.error().code, "policy: " + document.error().message};
+    std::vector<policy_rule> rules;
+    const auto bad = [&](const char* why) {
+        return error{errc::corrupt, "policy: rule " + std::to_string(rules.size()) + " " + why + "; a policy is a list of [\"pattern\", \"format\"] pairs"};
+    };
+    if (document->kind() != json_kind::array) return error{errc::corrupt, "policy: not a list; a policy is a list of [\"pattern\", \"format\"] pairs"};
+    for (const json_value& rule : document->items()) {
+        if (rule.kind() != json_kind::array || rule.items().size() != 2) return bad("is not a pair");
+        auto pattern = rule.items()[0].as_string(), name = rule.items()[1].as_string();
+        if (!pattern || !name) return bad("is not a pair of strings");
+        auto format = any_format::parse(*name);
+        if (!format) return error{format.error().code, "policy: rule " + std::to_string(rules.size()) + ": " + format.error().message};
+        rules.push_back({std::string(*pattern), *format});
+    }
+    if (rules.empty()) return error{errc::corrupt, "policy: no rules; a policy is a list of [\"pattern\", \"format\"] pairs"};
+    return policy(std::move(rules));
+}
+
+}  // namespace policy_detail
+}  // namespace QNT_BASELINE
+
+inline result<policy> policy::parse(std::string_view json) { return policy_detail::parse(json); }
+
+inline result<any_format> policy::format_for(std::string_view tensor) const {
+    for (const policy_rule& r : rules_)
+        if (glob_match(r.pattern, tensor)) return r.format;
+    return error{errc::not_found, "policy: no rule matches tensor '" + std::string(tensor) + "'; end the list with a rule for \"*\""};
+}
+
+inline std::string policy::to_json() const {
+    std::string out = "[";
+    for (const policy_rule& r : rules_)
+        out += (out.size() > 1 ? ", [" : "[") + json_escape(r.pattern) + ", " + json_escape(r.format.name()) + "]";
+    return out + "]";
+}
+
+}  // namespace qnt
