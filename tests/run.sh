@@ -24,7 +24,7 @@ summary() {
             said = 1
             for (i = 1; i < NF; ++i) { if ($(i + 1) == "passed") passed += $i; if ($(i + 1) == "failed") failed += $i; if ($(i + 1) == "skipped") skipped += $i }
         }
-        /^[Ss][Kk][Ii][Pp][Pp][Ee][Dd]: / { skipped++; passed-- }
+        /^  skipped: / { skipped++; passed-- }  # WARN("skipped: why")
         /^Test Passed\.$/ { if (!said) passed++ }
         /^Test Failed\.$|^Test time = .*Timeout/ { if (!said) failed++ }
         END { printf "%s: %d passed, %d failed, %d skipped\n", preset, passed, failed, skipped }' "build/$1/Testing/Temporary/LastTest.log"

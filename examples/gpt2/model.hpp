@@ -180,7 +180,10 @@ public:
         : model_(&m), executor_(executor), cache_(qnt::kv_cache::create(m.config().n_layer, m.config().n_head, m.config().head_size(), m.config().n_ctx).value()) {}
 
     std::size_t position() const { return position_; }
-    void restart() { position_ = 0; }
+    void restart() {
+        cache_.clear();
+        position_ = 0;
+    }
 
     // Logits [vocab] after the last of `ids`, which follow what came before. The same bits in one call or several. Throws
     // std::runtime_error when the context is full or an id is not in the vocabulary.
@@ -219,7 +222,7 @@ private:
             qnt::layer_norm(normed, const_matrix(x), l.ln_1.gain, l.ln_1.bias, c.layer_norm_epsilon, executor_);
             product(qkv, normed, l.c_attn, qnt::bias{l.c_attn.bias});
             const auto part = [&](std::size_t n) { return const_matrix{qkv_.data() + n * d, t, d, 3 * d}; };
-            cache_.append(i, position_, part(1), part(2));
+            cache_.append(i, part(1), part(2), executor_);
             qnt::attention(normed, part(0), cache_, i, position_, executor_);
             product(x, normed, l.attn_c_proj, qnt::bias{l.attn_c_proj.bias} | qnt::residual{x});
             qnt::layer_norm(normed, const_matrix(x), l.ln_2.gain, l.ln_2.bias, c.layer_norm_epsilon, executor_);

@@ -70,17 +70,18 @@ def scan_object(path):
 
 
 def scan_kernels(path):
-    """The errors of an optimized object file: (symbol, text)."""
-    seen = set()
-    for f in functions(path):
-        kernel = next((name for name in KERNELS if f.isa and name in f.path[-1]), None)
-        if kernel and not f.symbol.startswith("_ZZ") and "." not in f.symbol:  # itself, not a lambda or a part of it
-            seen.add(kernel)
-            wide = "ymm" if f.isa in NO_EVEX else "tmm" if f.isa == "amx_int8" and kernel == "int8_gemm" else "zmm"
-            if wide not in f.registers:
-                yield f.symbol, f"a kernel of {f.isa} without {wide} registers"
-    for kernel in set(KERNELS) - seen:
-        yield path, f"holds no kernel named {kernel}: nothing was checked"
+    """The errors of an optimized object file: (symbol, text). A kernel is a function, its lambdas and its split-off parts."""
+    all_functions = list(functions(path))
+    for kernel in KERNELS:
+        bodies = [f for f in all_functions if re.fullmatch(r"_ZN\w+", f.symbol) and f.isa and kernel in f.path[-1]]
+        for body in bodies:
+            parts = (body.symbol, body.symbol + ".", "_ZZ" + body.symbol[2:] + "E")
+            registers = set().union(*(f.registers for f in all_functions if f.symbol == parts[0] or f.symbol.startswith(parts[1:])))
+            wide = "ymm" if body.isa in NO_EVEX else "tmm" if (body.isa, kernel) == ("amx_int8", "int8_gemm") else "zmm"
+            if wide not in registers:
+                yield body.symbol, f"a kernel of {body.isa} without {wide} registers"
+        if not bodies:
+            yield path, f"holds no kernel named {kernel}: nothing was checked"
 
 
 def scan_linked(program, base):

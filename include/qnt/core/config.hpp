@@ -27,12 +27,6 @@ static_assert(sizeof(void*) == 8, "qnt supports 64-bit machines only");
 #define QNT_INLINE inline __attribute__((always_inline))
 #define QNT_NOINLINE __attribute__((noinline))
 #define QNT_PRAGMA(text) _Pragma(#text)
-#if defined(__clang__)
-#define QNT_UNROLL QNT_PRAGMA(clang loop unroll(full))
-#else
-#define QNT_UNROLL QNT_PRAGMA(GCC unroll 16)
-#endif
-
 // QNT_BASELINE: an inline namespace named after the instruction sets of the command line. Every inline function with code worth
 // the name lives in it, so that translation units built with different flags never share a weak symbol: a program that links one
 // unit built with -mavx2 keeps baseline copies for all others. Types, and state that must exist once, stay outside of it.

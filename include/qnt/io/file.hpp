@@ -195,6 +195,16 @@ inline file_handle open_temporary(const std::string& path, std::string& name) {
     return {};
 }
 
+inline result<void> write_all(int fd, const std::string& path, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+        const ::ssize_t n = ::write(fd, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return system_error(path, "cannot write (nothing was changed)");
+        bytes = bytes.subspan(static_cast<std::size_t>(n));
+    }
+    return {};
+}
+
 }  // namespace QNT_BASELINE
 }  // namespace detail
 
@@ -220,13 +230,8 @@ inline result<atomic_file_writer> atomic_file_writer::create(const std::string& 
 }
 
 inline result<void> atomic_file_writer::write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-        const ::ssize_t n = ::write(handle_.get(), bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return detail::system_error(path_, "cannot write (nothing was changed)");
-        bytes = bytes.subspan(static_cast<std::size_t>(n));
-        size_ += static_cast<std::size_t>(n);
-    }
+    QNT_TRY(detail::write_all(handle_.get(), path_, bytes));
+    size_ += bytes.size();
     return {};
 }
 

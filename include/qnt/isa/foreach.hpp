@@ -1,8 +1,11 @@
 // No include guard: includes QNT_ISA_FILE once per instruction set of this architecture, each time inside its region and with
 // QNT_ISA defined as its name. The bodies open `namespace qnt::isa::inline QNT_BASELINE::QNT_ISA`.
 #define QNT_ISA scalar
+#define QNT_UNROLL
 #include QNT_ISA_FILE
+#undef QNT_UNROLL
 #undef QNT_ISA
+#define QNT_UNROLL QNT_UNROLL_FULLY
 #if defined(__x86_64__)
 QNT_REGION_BEGIN(QNT_TARGET_AVX2)
 #define QNT_ISA avx2
@@ -29,4 +32,5 @@ QNT_REGION_BEGIN(QNT_TARGET_DOTPROD)
 #undef QNT_ISA
 QNT_REGION_END
 #endif
+#undef QNT_UNROLL
 #undef QNT_ISA_FILE

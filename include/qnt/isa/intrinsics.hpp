@@ -37,3 +37,11 @@
 #else
 #define QNT_TARGET_DOTPROD "arch=armv8.2-a+dotprod"
 #endif
+
+// QNT_UNROLL before a loop over the registers of a tile: they must not be indexed at run time, or they live in memory. The scalar
+// path's registers are arrays, which stay loops: unrolled they would be most of a program's code (foreach.hpp defines it for each).
+#if defined(__clang__)
+#define QNT_UNROLL_FULLY QNT_PRAGMA(clang loop unroll(full))
+#else
+#define QNT_UNROLL_FULLY QNT_PRAGMA(GCC unroll 16)
+#endif

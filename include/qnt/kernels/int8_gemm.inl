@@ -147,12 +147,13 @@ QNT_INLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std::s
 
 template <operand_family Family, bool Zero>
 QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin, std::size_t panel_end, std::size_t row_begin, std::size_t row_end) noexcept {
+    constexpr int most = Family == operand_family::byte_table ? 1 : ops::int_rows;  // looking up bytes one by one is the bound there
     // Rows of x that stay in the second-level cache while the panels pass by.
-    const std::size_t block = std::size_t(ops::int_rows) * (1 + 262144 / (a.codes_stride * std::size_t(ops::int_rows)));
+    const std::size_t block = std::size_t(most) * (1 + 262144 / (a.codes_stride * std::size_t(most)));
     for (std::size_t from = row_begin; from < row_end; from += block) {
         const std::size_t to = row_end - from < block ? row_end : from + block;
         for (std::size_t panel = panel_begin; panel < panel_end; ++panel)
-            for_row_tiles<ops::int_rows>(from, to, [&](auto rows, std::size_t row) { int8_tile<rows(), Family, Zero>(a, panel, row); });
+            for_row_tiles<most>(from, to, [&](auto rows, std::size_t row) { int8_tile<rows(), Family, Zero>(a, panel, row); });
     }
 }
 

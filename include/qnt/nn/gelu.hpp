@@ -2,7 +2,7 @@
 //
 //     y = x / 2 * (1 + tanh(u)) = x / (1 + e^(-2 u)),    u = sqrt(2 / pi) * (x + 0.044715 x^3)
 //
-// Absolute error below 2e-7 for |x| <= 8, relative error below 3 ulp for x > 0 (both measured over all floats). NaN for -infinity and NaN.
+// Error, measured over all floats: at most 1.94 ulp for x > 0, 4.9e-8 for x < 0. -infinity and NaN become NaN.
 #pragma once
 #include <span>
 #include <string>

@@ -17,17 +17,20 @@ namespace qnt {
 struct dynamic_u8 {
     // Ascending; value(0) < 0, value(127) = 0, value(255) = 1.
     static constexpr std::array<float, 256> values = [] {
-        // torch.linspace(0.1, 1, n + 1) from both ends in f32, midpoints of neighbours, times a power of ten in f32
-        constexpr double decade[7] = {1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1e0};
+        // The bits of bitsandbytes: torch.linspace(0.1, 1, n + 1) from both ends in f32 with one rounding per edge (sums of these in
+        // double are exact), midpoints of neighbours, times a power of ten in f32.
+        constexpr float decade[7] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1e0f};
         std::array<float, 256> v{};
         std::size_t at = 0;
         for (int i = 0; i < 7; ++i) {
             const int n = 1 << i;
             const float first = 0.1f, last = 1.0f, step = (last - first) / float(n);
-            const auto edge = [&](int j) { return j < (n + 1) / 2 ? first + step * float(j) : last - step * float(n - j); };
+            const auto edge = [&](int j) {
+                return float(j < (n + 1) / 2 ? double(first) + double(step) * double(j) : double(last) - double(step) * double(n - j));
+            };
             for (int j = 0; j < n; ++j) {
                 const float mean = (edge(j) + edge(j + 1)) / 2.0f;
-                v[at++] = float(decade[i] * double(mean));
+                v[at++] = decade[i] * mean;
             }
         }
         // 127 ascending magnitudes; mirror them, then put 0 and 1 in place

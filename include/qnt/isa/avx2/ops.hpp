@@ -28,7 +28,7 @@ struct ops {
     static QNT_INLINE f32 sub(f32 a, f32 b) { return _mm256_sub_ps(a, b); }
     static QNT_INLINE f32 mul(f32 a, f32 b) {
         f32 p = _mm256_mul_ps(a, b);
-        keep_rounded(p);
+        asm("" : "+x"(p));
         return p;
     }
     static QNT_INLINE f32 div(f32 a, f32 b) { return _mm256_div_ps(a, b); }

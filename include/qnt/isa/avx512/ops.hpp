@@ -9,7 +9,7 @@ namespace qnt::isa::inline QNT_BASELINE::avx512 {
 
 struct ops {
     static constexpr int lanes = 16, parts = 1;
-    static constexpr int int_rows = 8, exact_rows = 4;
+    static constexpr int int_rows = 4, exact_rows = 4;
     using f32 = __m512;
     using i32 = __m512i;
     using bytes = __m512i;

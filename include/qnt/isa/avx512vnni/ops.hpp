@@ -9,6 +9,7 @@ QNT_REGION_BEGIN(QNT_TARGET_AVX512VNNI)
 namespace qnt::isa::inline QNT_BASELINE::avx512vnni {
 
 struct ops : avx512::ops {
+    static constexpr int int_rows = 8;
     using prepared = bytes;
     static constexpr int bias = 128;
     static QNT_INLINE prepared prepare(bytes w) { return _mm512_xor_si512(w, _mm512_set1_epi8(char(-128))); }

@@ -31,7 +31,7 @@ struct ops {
     static QNT_INLINE f32 sub(f32 a, f32 b) { return vsubq_f32(a, b); }
     static QNT_INLINE f32 mul(f32 a, f32 b) {
         f32 p = vmulq_f32(a, b);
-        keep_rounded(p);
+        asm("" : "+w"(p));
         return p;
     }
     static QNT_INLINE f32 div(f32 a, f32 b) { return vdivq_f32(a, b); }
