@@ -60,16 +60,16 @@ int in_child(const F& f) {
 }  // namespace
 
 TEST_CASE("every item runs once, in ranges of whole grains") {
-    for (std::size_t threads : {0, 1, 2, 3, 8}) {
+    for (std::size_t threads : {0u, 1u, 2u, 3u, 8u}) {
         qnt::thread_pool pool(threads);
         CHECK(pool.size() == std::max<std::size_t>(threads, 1));
-        for (std::size_t n : {0, 1, 2, 3, 7, 64, 1000, 4099})
-            for (std::size_t grain : {1, 2, 16, 5000}) CHECK(runs_each_once(pool, n, grain));
+        for (std::size_t n : {0u, 1u, 2u, 3u, 7u, 64u, 1000u, 4099u})
+            for (std::size_t grain : {1u, 2u, 16u, 5000u}) CHECK(runs_each_once(pool, n, grain));
     }
 }
 
 TEST_CASE("workers take part, and one stuck item does not hold up the rest") {
-    for (std::size_t threads : {2, 3, 8}) {
+    for (std::size_t threads : {2u, 3u, 8u}) {
         qnt::thread_pool pool(threads);
         for (int repeat = 0; repeat < 20; ++repeat) {
             constexpr std::size_t n = 100;
@@ -138,7 +138,7 @@ TEST_CASE("several threads call at once") {
 
 TEST_CASE("what a job throws reaches the caller once and the pool goes on") {
     const auto caller = std::this_thread::get_id();
-    for (std::size_t threads : {1, 2, 3, 8}) {
+    for (std::size_t threads : {1u, 2u, 3u, 8u}) {
         qnt::thread_pool pool(threads);
         for (int repeat = 0; repeat < 20; ++repeat) {
             // everywhere

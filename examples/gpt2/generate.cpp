@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model.hpp"
+#include "program.hpp"
 #include "sampler.hpp"
 #include "tokenizer.hpp"
 
@@ -47,7 +48,7 @@ std::string read_text(const std::string& path) {
 gpt2::load_options options_of(const settings& s) {
     gpt2::load_options o;
     o.weights = s.policy.empty() ? qnt::policy{{"*", qnt::any_format::parse(s.format).value()}} : qnt::policy::parse(read_text(s.policy)).value();
-    o.mode = s.mode == "exact" ? qnt::exact : s.mode == "int8" ? qnt::int8_activations : qnt::automatic;
+    o.mode = gpt2::parse_mode(s.mode);
     return o;
 }
 
@@ -143,7 +144,7 @@ int main(int argc, char** argv) {
     app.add_option("--prompt", s.prompt, "text to continue")->capture_default_str();
     auto* format = app.add_option("--format", s.format, "of all matrices: f32 f16 bf16 int8 int8_channel int8:32 nf4:64 nf4_dq:64 int4:32 uint4:64 ...")->capture_default_str();
     app.add_option("--policy", s.policy, "JSON file of [pattern, format] rules, instead of --format")->excludes(format);
-    app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember({"automatic", "int8", "exact"}))->capture_default_str();
+    app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
     app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
     app.add_option("--isa", s.isa, "instruction set to use instead of the best one");
     app.add_option("-n", s.count, "tokens to generate at most")->check(CLI::Range(1, 1 << 20))->capture_default_str();
@@ -152,15 +153,5 @@ int main(int argc, char** argv) {
     app.add_option("--top-p", s.sampling.top_p, "only the most likely tokens that reach this probability")->capture_default_str();
     app.add_option("--seed", s.sampling.seed, "the same seed gives the same text")->capture_default_str();
     app.add_flag("--json", s.json, "print one JSON object instead of the text");
-    try {
-        app.parse(argc, argv);
-        run(s);
-        return 0;
-    } catch (const CLI::ParseError& e) {
-        if (e.get_exit_code() == 0) return app.exit(e);
-        std::fprintf(stderr, "qnt-generate: %s\n", e.what());
-    } catch (const std::exception& e) {
-        std::fprintf(stderr, "qnt-generate: %s\n", e.what());
-    }
-    return 2;
+    return gpt2::run_program("qnt-generate", app, argc, argv, [&] { run(s); });
 }

@@ -159,6 +159,7 @@ inline void dequantize_row(std::span<float> out, const any_view<layout::panels>&
     if (row >= w.shape.rows || out.size() != w.shape.cols)
         detail::contract_violation("qnt::dequantize_row: row " + std::to_string(row) + " into " + std::to_string(out.size()) + " values, w is " +
                                    detail::shape_text(w.shape.rows, w.shape.cols));
+    const fp_env env;
     detail::row_reader<layout::panels>(w).read(row, out.data());
 }
 template <class T>

@@ -10,6 +10,7 @@
 #pragma once
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 
 #include "core/executor.hpp"
 #include "core/fp_env.hpp"
@@ -19,11 +20,15 @@
 
 namespace qnt {
 
-// Byte-for-byte agreement with encoders whose rule differs from ours; refused for formats that the other system does not have.
+// Byte-for-byte agreement with encoders whose rule differs from ours; refused for formats and shapes that the other system does not
+// have. NaN, infinities and f16 scales that overflow are errors here too.
 enum class compatibility : std::uint8_t {
     none,
-    bitsandbytes,  // nf4: codes of x * (1 / absmax), with the unquantized absmax when nested. int8_channel: rne(x * (127 / absmax))
-    ggml,          // int8_group<32, f16>: codes of x * (1 / (absmax / 127)) with the unrounded scale, halves away from zero
+    // bitsandbytes 0.50 on a CPU, blocks of 32, 64, .. 4096. nf4: codes of x * (1 / absmax), of x / absmax in a last block that is
+    // shorter, absmax >= 1e-38; nested: with the unquantized absmax, whose codes are looked up in 65,536 bins. int8_channel: rne(x * (127 / absmax))
+    bitsandbytes,
+    // int8_group<32, f16>: codes of x * (1 / (absmax / 127)) with the unrounded scale, halves away from zero
+    ggml,
 };
 
 struct quantize_options {
@@ -94,7 +99,8 @@ public:
         bool good = true;
         for (std::size_t g = 0; g < s_.groups(); ++g) {
             const group_range range = range_of(x + s_.group_begin(g), s_.group_length(g));
-            const float wanted = f_.has_zero() ? (range.high - range.low) / Code::absmax : range.absmax() / Code::absmax;
+            float wanted = f_.has_zero() ? (range.high - range.low) / Code::absmax : range.absmax() / Code::absmax;
+            if (is_short_block(g) && wanted < bitsandbytes_least) wanted = bitsandbytes_least;
             scales[g] = round_to(f_.scale, wanted);
             zeros[g] = 0;
             good = good && range.finite && is_finite(scales[g]);
@@ -102,7 +108,7 @@ public:
             count.zero_groups += is_zero;
             if (scales[g] == 0 && !is_zero) {
                 ++count.underflowed;
-                good = good && !options_.strict;
+                good = good && !(options_.strict && f_.kind != granularity::tensor);  // there the other rows have a say
             }
             if constexpr (requires { Code::max_zero; })
                 if (f_.has_zero() && scales[g] > 0) {
@@ -113,13 +119,13 @@ public:
         return good;
     }
 
-    // Codes of a row. `scales` is what the reader will multiply by; `unrounded` serves compatibility rules only.
-    void encode_row(const float* x, const float* scales, const float* unrounded, const std::uint8_t* zeros, std::uint8_t* codes, row_errors& count) const {
+    // Codes of a row. `scales` is what the reader will multiply by.
+    void encode_row(const float* x, const float* scales, const std::uint8_t* zeros, std::uint8_t* codes, row_errors& count) const {
         for (std::size_t g = 0; g < s_.groups(); ++g) {
             const std::size_t n = s_.group_length(g);
             const float* from = x + s_.group_begin(g);
             std::uint8_t* to = codes + s_.group_begin(g);
-            if (options_.compat != compatibility::none) encode_like(from, n, unrounded[g], to);
+            if (options_.compat != compatibility::none) encode_like(from, n, is_short_block(g), to);
             else if (scales[g] == 0) std::memset(to, encode(0, zeros[g]), n);
             else encode_group(from, n, scales[g], zeros[g], to, count);
         }
@@ -145,26 +151,40 @@ private:
         }
         count.clipped += clipped;
     }
-    // unrounded: absmax / Code::absmax before it was rounded to its type.
-    void encode_like(const float* x, std::size_t n, float unrounded, std::uint8_t* codes) const {
+    // By the other system's rule, which starts from absmax, not from a stored scale.
+    void encode_like(const float* x, std::size_t n, bool is_short, std::uint8_t* codes) const {
+        const float absmax = range_of(x, n).absmax();
         if (options_.compat == compatibility::ggml) {
-            const float inverse = unrounded != 0 ? 1.0f / unrounded : 0.0f;
+            const float inverse = finite_or_zero(1.0f / (absmax / Code::absmax));
             for (std::size_t i = 0; i < n; ++i) {
                 const float v = mul(x[i], inverse);
                 const float away = v < 0 ? -std::floor(-v + 0.5f) : std::floor(v + 0.5f);
                 codes[i] = Code::encode(std::fabs(v) < 0.5f ? 0.0f : away);
             }
+        } else if (f_.is_grouped()) {
+            const float top = absmax < bitsandbytes_least ? bitsandbytes_least : absmax, inverse = 1.0f / top;
+            for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(is_short ? x[i] / top : mul(x[i], inverse));
         } else {
-            const float absmax = mul(unrounded, Code::absmax);
-            const float inverse = absmax == 0 ? 0.0f : Code::absmax / absmax;
+            const float inverse = finite_or_zero(Code::absmax / absmax);
             for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(mul(x[i], inverse));
         }
+    }
+    // Where 1 / absmax overflows, the others convert infinities and NaN to integers: 0 on x86.
+    static float finite_or_zero(float x) { return is_finite(x) ? x : 0.0f; }
+    static constexpr float bitsandbytes_least = 1e-38f;
+    bool is_short_block(std::size_t g) const {
+        return options_.compat == compatibility::bitsandbytes && f_.is_grouped() && s_.group_length(g) < s_.group;
     }
 
     format_info f_;
     packed_shape s_;
     quantize_options options_;
 };
+
+inline std::string number_text(float x) {
+    char text[32];
+    return std::string(text, std::to_chars(text, text + sizeof text, x, std::chars_format::general, 6).ptr);
+}
 
 // Why a row could not be quantized, found again with all its details.
 inline error explain_row(const float* x, std::size_t row, const format_info& f, const packed_shape& s, float code_absmax) {
@@ -174,7 +194,7 @@ inline error explain_row(const float* x, std::size_t row, const format_info& f, 
     for (std::size_t g = 0; g < s.groups(); ++g) {
         const group_range range = range_of(x + s.group_begin(g), s.group_length(g));
         const float wanted = (f.has_zero() ? range.high - range.low : range.absmax()) / code_absmax, rounded = round_to(f.scale, wanted);
-        const std::string group = where + ", group " + std::to_string(g) + " (columns from " + std::to_string(s.group_begin(g)) + "): scale " + std::to_string(wanted);
+        const std::string group = where + ", group " + std::to_string(g) + " (columns from " + std::to_string(s.group_begin(g)) + "): scale " + number_text(wanted);
         if (!is_finite(wanted)) return {errc::scale_range, group + " overflows; scale the weights down"};
         if (!is_finite(rounded)) return {errc::scale_range, group + " overflows " + name_of(f.scale) + "; use bf16 or f32 scales"};
         if (rounded == 0 && range.absmax() != 0)
@@ -185,10 +205,20 @@ inline error explain_row(const float* x, std::size_t row, const format_info& f, 
 
 inline result<void> check_compatibility(const format_info& f, const packed_shape& s, compatibility c) {
     const std::string_view code = f.code_name;
-    if (c == compatibility::bitsandbytes && !(code == "nf4" && f.scale == scalar_type::f32) && !(code == "int8" && f.kind == granularity::channel))
-        return error{errc::unsupported, "qnt::quantize: bitsandbytes has no such format; compatible are nf4 with f32 or nested scales, and int8_channel"};
-    if (c == compatibility::ggml && !(code == "int8" && f.is_grouped() && s.group == 32 && f.scale == scalar_type::f16))
-        return error{errc::unsupported, "qnt::quantize: of ggml's formats only Q8_0 is encoded so far: int8 groups of 32 with f16 scales"};
+    const auto refused = [](const std::string& why) { return error{errc::unsupported, "qnt::quantize: " + why}; };
+    if (c == compatibility::bitsandbytes) {
+        const bool is_nf4 = code == "nf4" && f.is_grouped() && s.group >= 32 && s.group <= 4096 && (s.group & (s.group - 1)) == 0;
+        if (f.scale != scalar_type::f32 || !(is_nf4 || (code == "int8" && f.kind == granularity::channel)))
+            return refused("bitsandbytes has no such format; compatible are nf4 in groups of 32, 64, .. 4096 with f32 or nested scales, and int8_channel");
+        if (is_nf4 && s.rows > 1 && s.cols % s.group != 0)
+            return refused("bitsandbytes cuts the flattened matrix into blocks of " + std::to_string(s.group) + ", which rows of " + std::to_string(s.cols) +
+                           " columns are no multiple of; use another group or compat = none");
+    }
+    if (c == compatibility::ggml) {
+        if (!(code == "int8" && f.is_grouped() && s.group == 32 && f.scale == scalar_type::f16))
+            return refused("of ggml's formats only Q8_0 is encoded so far: int8 groups of 32 with f16 scales");
+        if (s.cols % 32 != 0) return refused("ggml's rows are whole blocks of 32, " + std::to_string(s.cols) + " columns are not; use compat = none");
+    }
     return {};
 }
 
@@ -213,7 +243,14 @@ struct nested_scales {
     std::vector<float> absmax;
     float offset = 0;
 };
-inline nested_scales quantize_scales(std::vector<float>& scales) {
+inline nested_scales quantize_scales(std::vector<float>& scales, compatibility compat) {
+    const auto encode = [compat](float x, float top) {
+        if (compat == compatibility::none) return dynamic_u8::encode(top == 0 ? 0.0f : x / top);
+        if (top == 0) return std::uint8_t{0};
+        const float inverse = 1.0f / top, v = is_finite(inverse) ? mul(x, inverse) : 0.0f;
+        const float bin = float(int(fma(((v < -1 ? -1 : v > 1 ? 1 : v) + 1) * 0.5f, 65535.0f, 0.5f)));
+        return dynamic_u8::encode(-1.0f + 2.0f * bin / 65535.0f);
+    };
     nested_scales n;
     double sum = 0;
     for (const float s : scales) sum += double(s);
@@ -225,7 +262,7 @@ inline nested_scales quantize_scales(std::vector<float>& scales) {
         for (std::size_t i = begin; i < end; ++i) top = magnitude(scales[i] - n.offset) > top ? magnitude(scales[i] - n.offset) : top;
         n.absmax.push_back(top);
         for (std::size_t i = begin; i < end; ++i) {
-            n.codes[i] = dynamic_u8::encode(top == 0 ? 0.0f : (scales[i] - n.offset) / top);
+            n.codes[i] = encode(scales[i] - n.offset, top);
             scales[i] = mul(dynamic_u8::values[n.codes[i]], top) + n.offset;
         }
     }
@@ -257,7 +294,7 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
     const std::size_t groups = s.groups(), blocks = ceil_div(s.rows, panel_rows);
     // Scales that depend on the whole matrix are settled first, in a pass of their own.
     const bool global = f.kind == granularity::tensor || f.is_nested;
-    std::vector<float> all_scales(global ? s.rows * groups : 0), all_unrounded(f.is_nested ? s.rows * groups : 0);
+    std::vector<float> all_scales(global ? s.rows * groups : 0);
     std::vector<row_errors> errors(s.rows);
     first_failure failed;
 
@@ -283,28 +320,32 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
             float top = 0;  // of the rows' own scales: rounding is monotonic, so this is the scale of the matrix
             for (const float v : all_scales) top = v > top ? v : top;
             std::fill(all_scales.begin(), all_scales.end(), top);
-            for (row_errors& e : errors) e.zero_groups = e.underflowed = 0;
-            if (top == 0 && s.rows > 0) errors[0].zero_groups = 1;
+            std::size_t lost = s.rows;  // the first row whose own scale underflows
+            for (std::size_t r = s.rows; r-- > 0;) {
+                if (errors[r].underflowed) lost = r;
+                errors[r].zero_groups = errors[r].underflowed = 0;
+            }
+            if (top == 0 && lost == s.rows) errors[0].zero_groups = 1;
+            if (top == 0 && lost < s.rows) {
+                errors[lost].underflowed = 1;
+                if (options.strict) failed.note(lost);
+            }
         } else if (!failed.any()) {
-            all_unrounded = all_scales;
-            nested = quantize_scales(all_scales);
+            nested = quantize_scales(all_scales, options.compat);
         }
     }
     if (!failed.any())
         for_blocks([&](std::size_t b, std::size_t first, std::size_t count, const float* x) {
             if constexpr (std::same_as<Layout, layout::panels>) pad_panel(buffer.data(), f, s, b);
             std::vector<std::uint8_t> codes(s.cols), zeros(groups);
-            std::vector<float> scales(groups), unrounded(groups), decoded(options.report ? s.cols : 0);
+            std::vector<float> scales(groups), decoded(options.report ? s.cols : 0);
             for (std::size_t r = 0; r < count; ++r) {
                 const std::size_t row = first + r;
                 const float* xr = x + r * s.cols;
                 if (global) std::copy_n(&all_scales[row * groups], groups, scales.begin());
                 else if (!q.scale_row(xr, scales.data(), zeros.data(), errors[row])) failed.note(row);
-                if (failed.any()) return;
-                if (options.compat != compatibility::none)
-                    for (std::size_t g = 0; g < groups; ++g)
-                        unrounded[g] = f.is_nested ? all_unrounded[row * groups + g] : range_of(xr + s.group_begin(g), s.group_length(g)).absmax() / Code::absmax;
-                q.encode_row(xr, scales.data(), unrounded.data(), zeros.data(), codes.data(), errors[row]);
+                if (failed.row() <= row) return;  // rows before a failed one are still looked at: the first one is named
+                q.encode_row(xr, scales.data(), zeros.data(), codes.data(), errors[row]);
                 place_row<Layout>(buffer.data(), f, s, row, {codes.data(), scales.data(), zeros.data()});
                 if (options.report) {
                     for (std::size_t g = 0; g < groups; ++g)
@@ -371,7 +412,7 @@ result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f
         while (is_finite(round_to(type, x[c]))) ++c;
         const std::string where = "qnt::quantize: row " + std::to_string(failed.row()) + ", column " + std::to_string(c);
         if (!is_finite(x[c])) return error{errc::not_finite, where + " is not a finite number"};
-        return error{errc::scale_range, where + ": " + std::to_string(x[c]) + " overflows " + name_of(type) + "; use bf16 or f32"};
+        return error{errc::scale_range, where + ": " + number_text(x[c]) + " overflows " + name_of(type) + "; use bf16 or f32"};
     }
     finish_report(options.report, f, s, errors);
     return buffer;
@@ -379,7 +420,10 @@ result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f
 
 template <code Code, class Layout, class T>
 result<aligned_buffer> quantize_as(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options, executor_ref executor) {
-    if (s.group % 16 != 0) return error{errc::invalid_argument, "qnt::quantize: group size " + std::to_string(s.group) + " is not a multiple of 16"};
+    const fp_env env;
+    if (f.is_grouped() != (s.group != 0) || s.group % 16 != 0)
+        return error{errc::invalid_argument, f.is_grouped() ? "qnt::quantize: group size " + std::to_string(s.group) + " is not a positive multiple of 16"
+                                                            : std::string("qnt::quantize: this format has no groups")};
     if (s.rows == 0 || s.cols == 0)
         return error{errc::invalid_argument, "qnt::quantize: a [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) + "] matrix has no weights"};
     if constexpr (dense<Code>) return narrow_into<Layout>(w, f, s, options, executor);
@@ -437,6 +481,10 @@ error_stats compare_rows(const matrix_view<T>& w, const any_view<Layout>& packed
     if (w.rows != packed.shape.rows || w.cols != packed.shape.cols)
         contract_violation("qnt::compare: w[" + std::to_string(w.rows) + ", " + std::to_string(w.cols) + "] must have the shape of the packed matrix [" +
                            std::to_string(packed.shape.rows) + ", " + std::to_string(packed.shape.cols) + "]");
+    if (mode == automatic) mode = packed.format.is_dense() ? exact : int8_activations;  // as a product does
+    if (mode == int8_activations && packed.format.is_dense())
+        contract_violation(std::string("qnt::compare: ") + packed.format.code_name + " weights have no int8_activations mode; use exact or automatic");
+    const fp_env caller_env;
     std::vector<row_errors> errors(w.rows);
     executor.parallel_for(w.rows, 16, [&](std::size_t begin, std::size_t end) {
         const fp_env env;
@@ -456,6 +504,7 @@ error_stats compare_rows(const matrix_view<T>& w, const any_view<Layout>& packed
 // The same codes and scales in the other layout.
 template <class To, class From>
 result<aligned_buffer> repack_into(const any_view<From>& w) {
+    const fp_env env;
     auto allocated = aligned_buffer::allocate(buffer_bytes_of<To>(w.format, w.shape));
     if (!allocated) return allocated.error();
     aligned_buffer buffer = std::move(*allocated);
@@ -500,7 +549,8 @@ void dequantize(const matrix_view<float>& out, const packed_view<F, Layout>& w, 
 template <format_type F, class Layout>
 void dequantize(const matrix_view<float>& out, const packed_matrix<F, Layout>& w, executor_ref executor = {}) { dequantize(out, w.view(), executor); }
 
-// What was lost: `exact` measures the decoded weights, `int8_activations` the integer operands that mode multiplies by.
+// What was lost: `exact` measures the decoded weights, `int8_activations` the integer operands that mode multiplies by, `automatic`
+// what a product in that mode would.
 template <class T, format_type F, class Layout>
 error_stats compare(const matrix_view<T>& w, const packed_view<F, Layout>& packed, compute_mode mode = exact, executor_ref executor = {}) {
     return detail::compare_rows<T, Layout>(w, packed, mode, executor);

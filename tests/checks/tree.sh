@@ -1,10 +1,11 @@
 #!/bin/sh
-# tree.sh: what every file of the repository keeps to. Files are small, speak of no machine's folders, and tests mirror the headers.
+# tree.sh: what every file of the repository keeps to. Files are small, speak of no machine's folders, and tests/FOLDER mirrors
+# include/qnt/FOLDER (what tests several of them stands directly in tests/).
 set -eu
 cd "$(dirname "$0")/../.."
 
 # Tests in a mirrored folder that test something wider than the header of their name.
-without_header='user_code_test.cpp'
+without_header=''
 
 errors=0
 error() { echo "error: $*" >&2; errors=$((errors + 1)); }
@@ -18,7 +19,7 @@ done
 
 if git grep --untracked -nIE '(^|[^[:alnum:]_.)}])/(home|root|Users)/' >&2; then error 'paths of one machine (above)'; fi
 
-tests=$(files 'tests/*_test.cpp')
+tests=$(files 'tests/*/*_test.cpp')
 for test in $tests; do
     mirrored=${test#tests/}
     case " $without_header " in *" $mirrored "*) continue ;; esac

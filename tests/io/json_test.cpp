@@ -162,7 +162,7 @@ TEST_CASE("JSON value by value, without a tree") {
 
 TEST_CASE("text for messages and for files") {
     CHECK(printable("caf\xc3\xa9 \x1b[31m\x7f\xc2\x9b\xff") == "caf\xc3\xa9 \\x1b[31m\\x7f\\xc2\\x9b\\xff");
-    CHECK(quoted("a") == "\"a\"");
+    CHECK(in_quotes("a") == "\"a\"");
     CHECK(printable(std::string(100'000, 'a')).size() < 200);
     for (unsigned lead = 0; lead < 256; ++lead)  // all two-byte strings, against the oracle
         for (unsigned second = 0; second < 256; ++second) {

@@ -28,12 +28,12 @@ inline result<void> verify_archive(std::span<const archive_tensor> tensors, std:
         const auto sums = chunk_checksums(t.data, executor);
         for (std::size_t i = 0; i < sums.size(); ++i)
             if (sums[i] != t.checksums[i])
-                return bad_archive("tensor " + quoted(t.name) + ": the checksum of MiB " + std::to_string(i) + offset(t.data.data() + i * archive_chunk) +
+                return bad_archive("tensor " + in_quotes(t.name) + ": the checksum of MiB " + std::to_string(i) + offset(t.data.data() + i * archive_chunk) +
                                    "is wrong, the file is damaged");
     }
     const std::byte* end = tensors.empty() ? nullptr : tensors[0].data.data();
     for (const archive_tensor& t : tensors) {
-        if (!is_zero({end, t.data.data()})) return bad_archive("tensor " + quoted(t.name) + ": the bytes before it" + offset(end) + "must be zero");
+        if (!is_zero({end, t.data.data()})) return bad_archive("tensor " + in_quotes(t.name) + ": the bytes before it" + offset(end) + "must be zero");
         QNT_TRY(check_panel_values(t));
         end = t.data.data() + t.data.size();
     }
@@ -186,14 +186,14 @@ inline result<const archive_tensor*> archive::find(std::string_view name) const 
     const auto at = std::lower_bound(index_.by_name.begin(), index_.by_name.end(), name,
                                      [&](std::size_t i, std::string_view n) { return index_.tensors[i].name < n; });
     if (at != index_.by_name.end() && index_.tensors[*at].name == name) return &index_.tensors[*at];
-    return fail({errc::not_found, "there is no tensor " + quoted(name)});
+    return fail({errc::not_found, "there is no tensor " + in_quotes(name)});
 }
 
 inline result<const archive_tensor*> archive::find_as(std::string_view name, archive_layout layout, std::string_view format) const {
     const auto t = find(name);
     if (!t || ((*t)->layout == layout && (format.empty() || (*t)->format.name() == format))) return t;
     const auto text = [](archive_layout l, std::string_view f) { return (l == archive_layout::panels ? "a matrix of " : "an array of ") + std::string(f.empty() ? "any format" : f); };
-    return fail({errc::invalid_argument, "tensor " + quoted(name) + " is " + text((*t)->layout, (*t)->format.name()) + ", asked for was " + text(layout, format)});
+    return fail({errc::invalid_argument, "tensor " + in_quotes(name) + " is " + text((*t)->layout, (*t)->format.name()) + ", asked for was " + text(layout, format)});
 }
 
 inline result<any_view<layout::panels>> archive::find_panels(std::string_view name, std::string_view format) const {
@@ -212,10 +212,10 @@ inline result<std::vector<float>> archive::read_f32(std::string_view name) const
 }
 
 inline result<void> archive_writer::add_tensor(archive_tensor t) {
-    const auto fail = [&](errc code, const std::string& what) { return error{code, "archive_writer: tensor " + quoted(t.name) + ": " + what}; };
+    const auto fail = [&](errc code, const std::string& what) { return error{code, "archive_writer: tensor " + in_quotes(t.name) + ": " + what}; };
     if (t.name.size() > 0xffff || !is_utf8(t.name)) return fail(errc::invalid_argument, "the name must be UTF-8 of at most 65535 bytes");
     const auto known = any_format::parse(t.format.name());
-    if (!known || !(*known == t.format)) return fail(errc::unsupported, "an archive cannot name its format " + quoted(t.format.name()));
+    if (!known || !(*known == t.format)) return fail(errc::unsupported, "an archive cannot name its format " + in_quotes(t.format.name()));
     std::size_t bytes = 0;
     if (t.shape.size() > 0xffff || !detail::tensor_bytes_of(t, bytes) || bytes != t.data.size())
         return fail(errc::invalid_argument, "shape " + detail::archive_shape_text(t.shape) + " does not fit its " + std::to_string(t.data.size()) + " bytes");
@@ -239,7 +239,7 @@ inline result<void> archive_writer::add(std::string name, any_matrix&& w) {
 
 inline result<void> archive_writer::set_metadata(std::string key, std::string value) {
     if (!is_utf8(key) || !is_utf8(value) || key.size() >> 31 || value.size() >> 31)
-        return error{errc::invalid_argument, "archive_writer: metadata " + quoted(key) + ": key and value must be UTF-8 of less than 2 GiB"};
+        return error{errc::invalid_argument, "archive_writer: metadata " + in_quotes(key) + ": key and value must be UTF-8 of less than 2 GiB"};
     const auto at = std::find_if(metadata_.begin(), metadata_.end(), [&](const auto& m) { return m.first == key; });
     if (at != metadata_.end()) at->second = std::move(value);
     else metadata_.emplace_back(std::move(key), std::move(value));

@@ -155,7 +155,7 @@ private:
 
 inline error bad_archive(const std::string& what) { return {errc::corrupt, what}; }
 inline error bad_field(const archive_tensor& t, const char* field, std::size_t offset, const std::string& what) {
-    return bad_archive("tensor " + quoted(t.name) + ": field \"" + field + "\" (byte offset " + std::to_string(offset) + "): " + what);
+    return bad_archive("tensor " + in_quotes(t.name) + ": field \"" + field + "\" (byte offset " + std::to_string(offset) + "): " + what);
 }
 
 // The header of a file, everything in it checked against the file. Errors: corrupt, unsupported (another major version).
@@ -190,7 +190,7 @@ inline result<archive_header> read_archive_header(std::span<const std::byte> fil
 inline result<archive_tensor> read_archive_tensor(index_cursor& in, std::span<const std::byte> file, std::size_t data_end) {
     archive_tensor t;
     const std::size_t begin = in.offset();
-    const auto truncated = [&] { return bad_archive("tensor " + quoted(t.name) + ": the record (byte offset " + std::to_string(begin) + ") is too short"); };
+    const auto truncated = [&] { return bad_archive("tensor " + in_quotes(t.name) + ": the record (byte offset " + std::to_string(begin) + ") is too short"); };
     t.name = in.text();
     if (!is_utf8(t.name)) return bad_field(t, "name", begin, "is not UTF-8");
 
@@ -199,7 +199,7 @@ inline result<archive_tensor> read_archive_tensor(index_cursor& in, std::span<co
     if (!in.ok()) return truncated();
     auto format = any_format::parse(printable(text));
     if (!format) return bad_field(t, "format", format_at, format.error().message);
-    if (format->name() != text) return bad_field(t, "format", format_at, quoted(text) + " must be written " + quoted(format->name()));
+    if (format->name() != text) return bad_field(t, "format", format_at, in_quotes(text) + " must be written " + in_quotes(format->name()));
     t.format = *format;
 
     const std::size_t layout_at = in.offset();
@@ -247,7 +247,7 @@ inline result<archive_index> read_archive_index(std::span<const std::byte> file)
     const std::string metadata = "metadata (byte offset " + std::to_string(in.offset()) + ')';
     for (std::uint32_t n = in.number<std::uint32_t>(); n-- > 0 && in.ok();) {
         const std::string_view key = in.text(), value = in.text();
-        if (!is_utf8(key) || !is_utf8(value)) return bad_archive(metadata + ": " + quoted(key) + " is not UTF-8");
+        if (!is_utf8(key) || !is_utf8(value)) return bad_archive(metadata + ": " + in_quotes(key) + " is not UTF-8");
         index.metadata.emplace_back(key, value);
     }
     if (!in.ok() || (!in.is_empty() && !skips_additions)) return bad_archive(metadata + " do not end where the index does");
@@ -256,8 +256,8 @@ inline result<archive_index> read_archive_index(std::span<const std::byte> file)
     std::vector<std::string_view> names, keys;
     for (const archive_tensor& t : index.tensors) names.push_back(t.name);
     for (const auto& [key, value] : index.metadata) keys.push_back(key);
-    if (const auto* name = find_twice(names)) return bad_archive("index: duplicate tensor " + quoted(*name));
-    if (const auto* key = find_twice(keys)) return bad_archive(metadata + ": duplicate key " + quoted(*key));
+    if (const auto* name = find_twice(names)) return bad_archive("index: duplicate tensor " + in_quotes(*name));
+    if (const auto* key = find_twice(keys)) return bad_archive(metadata + ": duplicate key " + in_quotes(*key));
     for (std::size_t i = 0; i < index.tensors.size(); ++i) index.by_name.push_back(i);
     std::sort(index.by_name.begin(), index.by_name.end(), [&](std::size_t x, std::size_t y) { return index.tensors[x].name < index.tensors[y].name; });
     return index;
@@ -301,7 +301,7 @@ inline result<void> check_panel_values(const archive_tensor& t) {
             const std::byte* group = t.data.data() + p * at.panel_bytes + g * at.group_bytes;
             const std::byte* meta = group + at.code_bytes(s.group_length(g));
             const auto fail = [&](const char* what) {
-                return bad_archive("tensor " + quoted(t.name) + ": rows from " + std::to_string(p * panel_rows) + ", group " + std::to_string(g) +
+                return bad_archive("tensor " + in_quotes(t.name) + ": rows from " + std::to_string(p * panel_rows) + ", group " + std::to_string(g) +
                                    " (byte offset in the tensor " + std::to_string(group - t.data.data()) + "): " + what);
             };
             for (std::size_t lane = 0; lane < panel_rows; ++lane) {

@@ -51,7 +51,7 @@ inline error system_error(const std::string& path, const char* what) {
 
 // Errors: not_found, io, invalid_argument (not a regular file: its size would say nothing, and a pipe would block).
 inline result<opened_file> open_regular(const std::string& path) {
-    if (path.find('\0') != std::string::npos) return error{errc::invalid_argument, quoted(path) + ": a file name cannot hold a NUL character"};
+    if (path.find('\0') != std::string::npos) return error{errc::invalid_argument, in_quotes(path) + ": a file name cannot hold a NUL character"};
     opened_file f{file_handle(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), 0};
     struct stat status {};
     if (f.handle.get() < 0) return system_error(path, "cannot open");
@@ -209,7 +209,7 @@ inline result<void> write_all(int fd, const std::string& path, std::span<const s
 }  // namespace detail
 
 inline result<atomic_file_writer> atomic_file_writer::create(const std::string& path) {
-    if (path.empty() || path.find('\0') != std::string::npos) return error{errc::invalid_argument, quoted(path) + ": is not a file name"};
+    if (path.empty() || path.find('\0') != std::string::npos) return error{errc::invalid_argument, in_quotes(path) + ": is not a file name"};
     atomic_file_writer w;
     w.path_ = path;
     struct stat status {};

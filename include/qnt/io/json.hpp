@@ -183,7 +183,7 @@ private:
     error unexpected(const char* wanted) {
         const json_kind found = next();
         if (found != json_kind::none) return fail(std::string("expected ") + wanted + ", found " + name_of(found));
-        return fail(std::string("expected ") + wanted + (at_ == text_.size() ? ", the text ends here" : ", found " + quoted(text_.substr(at_, 1))));
+        return fail(std::string("expected ") + wanted + (at_ == text_.size() ? ", the text ends here" : ", found " + in_quotes(text_.substr(at_, 1))));
     }
     result<void> open(json_kind kind) {
         if (next() != kind) return unexpected(name_of(kind));
@@ -224,7 +224,7 @@ private:
         std::sort(keys.begin(), keys.end(), [](const key& a, const key& b) { return a.name != b.name ? a.name < b.name : a.offset < b.offset; });
         const auto twice = std::adjacent_find(keys.begin(), keys.end(), [](const key& a, const key& b) { return a.name == b.name; });
         if (twice == keys.end()) return {};
-        return error{errc::corrupt, "JSON, byte offset " + std::to_string(twice[1].offset) + ": duplicate key " + quoted(twice->name)};
+        return error{errc::corrupt, "JSON, byte offset " + std::to_string(twice[1].offset) + ": duplicate key " + in_quotes(twice->name)};
     }
 
     std::string_view text_;

@@ -125,7 +125,7 @@ inline result<void> read_shape(json_reader& in, std::vector<std::size_t>& out) {
 inline result<void> read_safetensors_metadata(json_reader& in, std::vector<std::pair<std::string, std::string>>& out) {
     return in.object([&](std::string_view key) -> result<void> {
         auto value = in.string();
-        if (!value) return error{value.error().code, "field " + quoted(key) + ": " + value.error().message};
+        if (!value) return error{value.error().code, "field " + in_quotes(key) + ": " + value.error().message};
         out.emplace_back(key, std::move(*value));
         return {};
     });
@@ -149,7 +149,7 @@ inline result<void> read_safetensors_entry(json_reader& in, std::span<const std:
             return {};
         };
         const auto r = read();
-        return r ? r : error{r.error().code, "field " + quoted(key) + ": " + r.error().message};
+        return r ? r : error{r.error().code, "field " + in_quotes(key) + ": " + r.error().message};
     }));
     if (!has_dtype || !has_shape || !has_range)
         return fail(std::string("field \"") + (!has_dtype ? "dtype" : !has_shape ? "shape" : "data_offsets") + "\" is missing");
@@ -176,7 +176,7 @@ inline result<void> read_safetensors_entry(json_reader& in, std::span<const std:
 // Do the tensors cover the data from its first to its last byte, each once?
 inline result<void> check_tiling(std::span<const safetensors_tensor> tensors, std::span<const std::byte> data) {
     const auto begin = [&](const safetensors_tensor& t) { return static_cast<std::size_t>(t.data.data() - data.data()); };
-    const auto name = [](const safetensors_tensor* t) { return t ? "tensor " + quoted(t->name) : std::string("the start of the data"); };
+    const auto name = [](const safetensors_tensor* t) { return t ? "tensor " + in_quotes(t->name) : std::string("the start of the data"); };
     std::vector<const safetensors_tensor*> order;
     for (const safetensors_tensor& t : tensors) order.push_back(&t);
     std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
@@ -221,7 +221,7 @@ inline result<safetensors_header> read_safetensors_header(std::span<const std::b
         }
         h.tensors.emplace_back().name = key;
         const auto r = read_safetensors_entry(in, data, h.tensors.back());
-        return r ? r : fail("tensor " + quoted(key) + ": " + r.error().message);
+        return r ? r : fail("tensor " + in_quotes(key) + ": " + r.error().message);
     }));
     QNT_TRY(in.end());
     QNT_TRY(check_tiling(h.tensors, data));
@@ -262,7 +262,7 @@ inline result<const safetensors_tensor*> safetensors_file::find(std::string_view
     const auto at = std::lower_bound(header_.by_name.begin(), header_.by_name.end(), name,
                                      [&](std::size_t i, std::string_view n) { return header_.tensors[i].name < n; });
     if (at != header_.by_name.end() && header_.tensors[*at].name == name) return &header_.tensors[*at];
-    return error{errc::not_found, printable(path_, 4096) + ": there is no tensor " + quoted(name)};
+    return error{errc::not_found, printable(path_, 4096) + ": there is no tensor " + in_quotes(name)};
 }
 
 inline result<const safetensors_tensor*> safetensors_file::find_float(std::string_view name) const {
@@ -271,7 +271,7 @@ inline result<const safetensors_tensor*> safetensors_file::find_float(std::strin
     const safetensors_dtype d = (*t)->dtype;
     if (d == safetensors_dtype::f32 || d == safetensors_dtype::f16 || d == safetensors_dtype::bf16) return t;
     const char* why = d == safetensors_dtype::unknown ? " is unknown" : " cannot be read as floats";
-    return error{errc::unsupported, printable(path_, 4096) + ": tensor " + quoted(name) + ": dtype " + quoted((*t)->dtype_text) + why + "; F32, F16 and BF16 can"};
+    return error{errc::unsupported, printable(path_, 4096) + ": tensor " + in_quotes(name) + ": dtype " + in_quotes((*t)->dtype_text) + why + "; F32, F16 and BF16 can"};
 }
 
 inline result<std::vector<float>> safetensors_file::read_f32(std::string_view name) const {
@@ -286,7 +286,7 @@ inline result<void> safetensors_file::read_f32(std::string_view name, std::span<
     const auto t = find_float(name);
     if (!t) return t.error();
     if (out.size() != (*t)->elements)
-        return error{errc::invalid_argument, printable(path_, 4096) + ": tensor " + quoted(name) + " has " + std::to_string((*t)->elements) +
+        return error{errc::invalid_argument, printable(path_, 4096) + ": tensor " + in_quotes(name) + " has " + std::to_string((*t)->elements) +
                                                  " elements (shape " + detail::shape_text((*t)->shape) + "), there is room for " + std::to_string(out.size())};
     detail::widen((*t)->data, (*t)->dtype, out);
     return {};

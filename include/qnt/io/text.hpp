@@ -56,7 +56,7 @@ inline std::string printable(std::string_view s, std::size_t limit = 120) {
 }
 
 // The same between quotation marks: for names and values.
-inline std::string quoted(std::string_view s) { return '"' + printable(s) + '"'; }
+inline std::string in_quotes(std::string_view s) { return '"' + printable(s) + '"'; }
 
 }  // namespace QNT_BASELINE
 }  // namespace qnt

@@ -1,0 +1,78 @@
+// qnt-perplexity: how well a quantized GPT-2 predicts a text.
+//
+//   qnt-perplexity --text wiki.valid.txt --format int4:32 --mode exact
+//
+// Protocol: the file as it is, encoded as one string; windows of n_ctx tokens that do not overlap, the last partial one kept; every
+// token but the first of each window is scored; ppl = exp(sum of nll / scored tokens). One JSON object on stdout.
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "model.hpp"
+#include "program.hpp"
+#include "tokenizer.hpp"
+
+namespace {
+
+struct settings {
+    std::string model = "examples/models/qnt-gpt2-5m";
+    std::string text;
+    std::string format = "int8_channel";
+    std::string mode = "automatic";
+    bool linear_only = false;
+    std::size_t windows = 0;
+    std::size_t threads = 0;
+};
+
+void run(const settings& s) {
+    qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
+    const qnt::any_format format = qnt::any_format::parse(s.format).value();
+    const qnt::policy weights = s.linear_only ? qnt::policy{{"h.*", format}, {"*", qnt::keep<float>}} : qnt::policy{{"*", format}};
+    const gpt2::model model = gpt2::model::load(s.model, {weights, gpt2::parse_mode(s.mode)}, pool);
+    std::ifstream file(s.text, std::ios::binary);
+    if (!file) throw std::runtime_error(s.text + ": cannot be opened");
+    const auto ids = gpt2::tokenizer(s.model).encode(std::string(std::istreambuf_iterator<char>(file), {}));
+
+    gpt2::session session(model, pool);
+    qnt::perplexity_sum sum;
+    const std::size_t window = model.config().n_ctx, vocab = model.config().vocab_size;
+    std::size_t done = 0;
+    for (std::size_t first = 0; first + 1 < ids.size() && (s.windows == 0 || done < s.windows); first += window, ++done) {
+        const auto part = std::span(ids).subspan(first, std::min(window, ids.size() - first));
+        session.restart();
+        const auto logits = session.forward_all(part);
+        std::vector<double> nll(part.size() - 1);
+        pool.parallel_for(nll.size(), 16, [&](std::size_t begin, std::size_t end) {
+            for (std::size_t t = begin; t < end; ++t) nll[t] = qnt::negative_log_likelihood(logits.subspan(t * vocab, vocab), std::size_t(part[t + 1]));
+        });
+        for (const double n : nll) sum.add(n);
+    }
+    nlohmann::ordered_json j;
+    j["format"] = format.name();
+    j["mode"] = s.mode;
+    j["quantized"] = s.linear_only ? "linear" : "all";
+    j["tokens"] = ids.size();
+    j["scored_tokens"] = sum.count();
+    j["ppl"] = sum.ppl();
+    j["standard_error"] = sum.standard_error();
+    j["effective_bits"] = model.effective_bits();
+    std::puts(j.dump().c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    settings s;
+    CLI::App app{"Perplexity of a text under a quantized GPT-2 model."};
+    app.add_option("--model", s.model, "folder with config.json, model.safetensors, vocab.json, merges.txt")->capture_default_str();
+    app.add_option("--text", s.text, "file to predict")->required();
+    app.add_option("--format", s.format, "f32 f16 bf16 int8 int8_channel int8:32 nf4:64 nf4_dq:64 int4:32 uint4:64 ...")->capture_default_str();
+    app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
+    app.add_flag("--linear-only", s.linear_only, "the matrices of the layers only; token embedding and head stay f32");
+    app.add_option("--windows", s.windows, "score only the first of them; 0: all")->capture_default_str();
+    app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
+    return gpt2::run_program("qnt-perplexity", app, argc, argv, [&] { run(s); });
+}

@@ -1,0 +1,388 @@
+#include <qnt/io/archive.hpp>
+
+#include <random>
+
+#include "catch.hpp"
+#include "temp_folder.hpp"
+
+using namespace qnt;
+
+namespace {
+
+std::vector<float> random_values(std::size_t n, unsigned seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    std::vector<float> v(n);
+    for (float& x : v) x = normal(random);
+    return v;
+}
+
+any_matrix quantized(const char* format, std::size_t rows, std::size_t cols) {
+    const auto w = random_values(rows * cols, unsigned(rows + cols));
+    return quantize(matrix_view<const float>{w.data(), rows, cols}, any_format::parse(format).value()).value();
+}
+
+// A whole archive in memory, to be damaged. Where the fields of the first tensor, "w" of "int8:16" [3, 20], lie:
+//   64 record length | 68 name length | 72 "w" | 73 format length | 77 "int8:16" | 84 layout | 85 input_transform | 86 rank
+//   88 shape | 104 offset | 112 bytes | 120 checksum | 124 the next record
+class image {
+public:
+    explicit image(const std::string& path) : bytes_(read_file(path).value()) {}
+    explicit image(const image& other, std::size_t size) : bytes_(aligned_buffer::allocate(size).value()) {
+        std::memcpy(bytes_.data(), other.bytes_.data(), std::min(size, other.size()));
+    }
+    std::size_t size() const { return bytes_.size(); }
+    std::byte* data() { return bytes_.data(); }
+    template <class T>
+    void put(std::size_t at, T value) { std::memcpy(bytes_.data() + at, &value, sizeof value); }
+    template <class T>
+    T at(std::size_t offset) const { return detail::load_as<T>(bytes_.data() + offset); }
+    std::span<const std::byte> index() const { return std::span<const std::byte>(bytes_.data(), size()).subspan(64, at<std::uint64_t>(16)); }
+    image& seal() {  // makes the checksums of header and index right again
+        if (at<std::uint64_t>(16) <= size() - 64) put(24, crc32c(index()));
+        put(60, crc32c({bytes_.data(), 60}));
+        return *this;
+    }
+    result<archive> open() const { return archive::view({bytes_.data(), size()}, "image"); }
+    bool is_good() const {
+        const auto a = open();
+        return a && a->verify();
+    }
+
+private:
+    aligned_buffer bytes_;
+};
+
+std::string write_small(const temp_folder& folder) {
+    const any_matrix a = quantized("int8:16", 3, 20), b = quantized("uint4:16", 2, 16);
+    const auto bias = random_values(3, 1);
+    archive_writer out;
+    out.add("w", a.view()).value();
+    out.add("bias", bias).value();
+    out.add("b", b.view()).value();
+    out.set_metadata("source", "a test").value();
+    out.finish(folder / "small.qnt").value();
+    return folder / "small.qnt";
+}
+
+}  // namespace
+
+TEST_CASE("an archive gives back what went in, mapped or loaded") {
+    const temp_folder folder;
+    const std::string path = folder / "model.qnt";
+    const char* formats[] = {"f32", "f16", "bf16", "int8", "int8_channel", "int8:32", "nf4:64", "nf4_dq:64", "int4:32", "int4:16:f32", "uint4:64:bf16"};
+    const std::vector<float> f = random_values(30, 7);
+    std::vector<f16> h;
+    std::vector<bf16> b;
+    for (const float x : f) h.push_back(f16(x)), b.push_back(bf16(x));
+    std::vector<any_matrix> matrices;
+    archive_writer out;
+    for (const char* format : formats) matrices.push_back(quantized(format, 37, 83));
+    for (std::size_t i = 0; i < matrices.size(); ++i) REQUIRE(out.add(formats[i], matrices[i].view()));
+    REQUIRE(out.add("owned", quantized("int4:32", 5, 5)));
+    const auto typed = quantize<nf4<64>>(matrix_view<const float>{f.data(), 5, 6}).value();
+    REQUIRE(out.add("typed", typed));
+    REQUIRE(out.add("typed view", typed.view()));
+    REQUIRE(out.add("bias f32", f, {2, 3, 5}));
+    REQUIRE(out.add("bias f16", h));
+    REQUIRE(out.add("bias bf16", b, {30, 1}));
+    REQUIRE(out.add("", std::vector<float>{}));
+    REQUIRE(out.add("empty", quantized("int4:32", 0, 64)));
+    REQUIRE(out.set_metadata("source", "first"));
+    REQUIRE(out.set_metadata("caf\xc3\xa9", ""));
+    REQUIRE(out.set_metadata("source", "tests"));
+    REQUIRE(out.finish(path));
+
+    const archive mapped = archive::map(path).value(), loaded = archive::load(path).value();
+    CHECK(mapped.bytes() == std::filesystem::file_size(path));
+    for (const archive* a : {&mapped, &loaded}) {
+        CHECK(a->verify());
+        REQUIRE(a->tensors().size() == matrices.size() + 8);
+        CHECK(a->metadata() == archive_metadata{{"source", "tests"}, {"caf\xc3\xa9", ""}});
+        for (std::size_t i = 0; i < matrices.size(); ++i) {
+            const archive_tensor& t = *a->find(formats[i]).value();
+            CHECK(&t == &a->tensors()[i]);
+            CHECK(t.format.name() == formats[i]);
+            CHECK(t.shape == std::vector<std::size_t>{37, 83});
+            CHECK(std::equal(t.data.begin(), t.data.end(), matrices[i].bytes().begin(), matrices[i].bytes().end()));
+            CHECK(reinterpret_cast<std::uintptr_t>(t.data.data()) % 64 == 0);
+            const auto view = a->get_any(formats[i]).value();
+            CHECK(view.format == matrices[i].format().info);
+            CHECK(view.shape == matrices[i].shape());
+            CHECK(view.data == t.data.data());
+        }
+        CHECK(a->get<int4<32>>("owned").value().rows() == 5);
+        CHECK(std::memcmp(a->get<nf4<64>>("typed").value().data, typed.bytes().data(), typed.bytes().size()) == 0);
+        CHECK(std::memcmp(a->get<nf4<64>>("typed view").value().data, typed.bytes().data(), typed.bytes().size()) == 0);
+        CHECK(a->find("bias f32").value()->shape == std::vector<std::size_t>{2, 3, 5});
+        CHECK(a->find("bias f16").value()->shape == std::vector<std::size_t>{30});
+        const auto floats = a->get_array<float>("bias f32").value();
+        CHECK(std::vector<float>(floats.begin(), floats.end()) == f);
+        const auto halves = a->get_array<f16>("bias f16").value();
+        CHECK(std::vector<f16>(halves.begin(), halves.end()) == h);
+        CHECK(a->read_f32("bias f32").value() == f);
+        const auto from_half = a->read_f32("bias f16").value(), from_brain = a->read_f32("bias bf16").value();
+        for (std::size_t i = 0; i < f.size(); ++i) {
+            CHECK(from_half[i] == float(h[i]));
+            CHECK(from_brain[i] == float(b[i]));
+        }
+        CHECK(a->read_f32("").value().empty());
+        CHECK(a->get_any("empty").value().shape == packed_shape{0, 64, 32});
+
+        const auto message = [&](const auto& r) { return contains(r.error().message, path) ? r.error().message.substr(path.size()) : ""; };
+        CHECK(message(a->find("nothing")) == ": there is no tensor \"nothing\"");
+        CHECK(message(a->get<int4<64>>("owned")) == ": tensor \"owned\" is a matrix of int4:32, asked for was a matrix of int4:64");
+        CHECK(message(a->get_any("bias f32")) == ": tensor \"bias f32\" is an array of f32, asked for was a matrix of any format");
+        CHECK(message(a->get_array<float>("bias f16")) == ": tensor \"bias f16\" is an array of f16, asked for was an array of f32");
+        CHECK(message(a->read_f32("owned")) == ": tensor \"owned\" is a matrix of int4:32, asked for was an array of any format");
+    }
+}
+
+TEST_CASE("an archive can be written over the file that its views come from") {
+    const temp_folder folder;
+    const std::string path = write_small(folder);
+    const std::string before = text_of(path);
+    const archive file = archive::map(path).value();
+    archive_writer out;
+    REQUIRE(out.add("w", file.get_any("w").value()));
+    REQUIRE(out.add("bias", file.get_array<float>("bias").value()));
+    REQUIRE(out.add("b", file.get_any("b").value()));
+    REQUIRE(out.set_metadata("source", "a test"));
+    REQUIRE(out.finish(path));
+    CHECK(text_of(path) == before);  // and the same content is the same bytes
+    CHECK(archive::map(path).value().verify());
+}
+
+TEST_CASE("archives of nothing and of more than one MiB") {
+    const temp_folder folder;
+    archive_writer none;
+    REQUIRE(none.finish(folder / "none"));
+    CHECK(archive::map(folder / "none").value().tensors().empty());
+    CHECK(archive::load(folder / "none").value().verify());
+
+    const std::size_t mib = (1u << 20) / sizeof(float);
+    archive_writer out;
+    const auto values = random_values(2 * mib + 1, 2);
+    REQUIRE(out.add("one", std::span(values).first(mib)));
+    REQUIRE(out.add("more", values));
+    REQUIRE(out.finish(folder / "big"));
+    image big(folder / "big");
+    CHECK(big.is_good());
+    const auto more = big.open().value().find("more").value()->data.data() - big.data();
+    for (const std::size_t chunk : {0u, 1u, 2u}) {
+        const auto at = std::size_t(more) + (chunk << 20) + 3;
+        big.data()[at] ^= std::byte{1};
+        const auto r = big.open().value().verify();
+        REQUIRE_FALSE(r);
+        CHECK(r.error().message == "image: tensor \"more\": the checksum of MiB " + std::to_string(chunk) + " (byte offset " + std::to_string(at - 3) + ") is wrong, the file is damaged");
+        big.data()[at] ^= std::byte{1};
+    }
+}
+
+TEST_CASE("every flipped bit of an archive is found, by opening it or by verify()") {
+    const temp_folder folder;
+    image small(write_small(folder));
+    REQUIRE(small.is_good());
+    std::vector<std::size_t> missed;
+    for (std::size_t i = 0; i < small.size(); ++i)
+        for (int bit = 0; bit < 8; ++bit) {
+            small.data()[i] ^= std::byte(1 << bit);
+            if (small.is_good()) missed.push_back(i);
+            small.data()[i] ^= std::byte(1 << bit);
+        }
+    CHECK(missed.empty());
+    CHECK(small.is_good());
+}
+
+TEST_CASE("every truncated or extended archive is refused on opening") {
+    const temp_folder folder;
+    const image small(write_small(folder));
+    std::size_t accepted = 0;
+    for (std::size_t n = 0; n < small.size(); ++n) accepted += bool(image(small, n).open());
+    accepted += bool(image(small, small.size() + 1).open());
+    CHECK(accepted == 0);
+    CHECK(image(small, small.size()).open());
+
+    write_text(folder / "half", text_of(folder / "small.qnt").substr(0, 4200));
+    CHECK(contains(archive::map(folder / "half").error().message, "truncated"));
+    CHECK(contains(archive::load(folder / "half").error().message, folder / "half"));
+    CHECK(archive::map(folder / "missing").error().code == errc::not_found);
+    CHECK(contains(archive::map(QNT_SOURCE_DIR "/examples/models/qnt-gpt2-5m/model.safetensors").error().message, "no qnt archive"));
+}
+
+TEST_CASE("an archive with right checksums but impossible content is refused, and the field named") {
+    const temp_folder folder;
+    const image small(write_small(folder));
+    REQUIRE(small.at<std::uint32_t>(64) == 124 - 68);
+    REQUIRE(small.at<std::uint64_t>(88) == 3);
+    REQUIRE(small.at<std::uint64_t>(104) == 4096);
+    const auto refused = [&](auto field, std::size_t at, const char* word) {
+        image bad(small, small.size());
+        bad.put(at, field);
+        const auto r = bad.seal().open();
+        INFO(word);
+        REQUIRE_FALSE(r);
+        INFO(r.error().message);
+        CHECK(r.error().message.starts_with("image: "));
+        CHECK(contains(r.error().message, word));
+    };
+    using u8 = std::uint8_t;
+    using u16 = std::uint16_t;
+    using u32 = std::uint32_t;
+    using u64 = std::uint64_t;
+    const u64 most = ~u64{0};
+    refused(u16{2}, 8, "version 2.0, this library reads version 1.x");
+    refused(u16{0}, 8, "version 0.0, this library reads version 1.x");
+    for (const u32 n : {0u, 4u, 60u, 65u, 4097u, ~0u}) refused(n, 12, "header (byte offset 0)");
+    for (const u64 n : {most, most - 63, u64{1} << 63, u64{5000}}) refused(n, 16, "");
+    refused(most, 16, "\"index_bytes\"");
+    refused(u64{0}, 16, "must be zero");  // what was the index is now the gap before the data
+    for (const u32 n : {2u, 4u, ~0u}) refused(n, 28, n == 2 ? "metadata" : "record 3");
+    for (const u64 n : {u64{0}, u64{4095}, u64{8192}, most, most - 4095}) refused(n, 32, "\"data_offset\"");
+    for (const u64 n : {u64{0}, small.size() - 1, small.size() + 1, most}) refused(n, 40, "\"file_bytes\"");
+    refused(u32{0}, 64, "too short");
+    refused(u32{55}, 64, "too short");
+    refused(u32{57}, 64, "\"checksums\"");
+    refused(~u32{0}, 64, "record 0 (byte offset 64) ends behind the index");
+    refused(~u32{0}, 68, "too short");
+    refused(u8{0xff}, 72, "tensor \"\\xff\": field \"name\"");
+    refused(~u32{0}, 73, "too short");
+    refused(u8{'x'}, 77, "\"format\" (byte offset 73)");
+    refused(u8{0x1b}, 77, "\\x1bnt8:16");
+    refused(u8{'0'}, 82, "\"format\"");  // int8:06
+    refused(u8{2}, 84, "\"layout\" (byte offset 84): 2 is unknown");
+    refused(u8{0}, 84, "\"shape\"");  // an array of int8
+    refused(u8{1}, 85, "\"input_transform\" (byte offset 85): 1 is unknown");
+    refused(u16{3}, 86, "\"shape\"");
+    refused(u16{0}, 86, "\"shape\"");
+    refused(u16{0xffff}, 86, "too short");
+    for (const u64 n : {u64{0}, u64{17}}) refused(n, 88, "\"bytes\"");
+    for (const u64 n : {(u64{1} << 40) + 1, u64{1} << 63, most}) refused(n, 88, "\"shape\"");
+    for (const u64 n : {u64{0}, u64{21}, u64{1} << 40}) refused(n, 96, "\"bytes\"");
+    for (const u64 n : {(u64{1} << 40) + 1, most}) refused(n, 96, "\"shape\"");
+    for (const u64 n : {u64{0}, u64{64}, u64{4097}, u64{4160}, u64{8192}, most, most - 63}) refused(n, 104, "\"offset\" (byte offset 104)");
+    for (const u64 n : {u64{0}, u64{1} << 32, most, small.at<u64>(112) + 64}) refused(n, 112, "\"bytes\"");
+
+    image bad(small, small.size());  // a shape and a size that agree, and are larger than the file
+    bad.put(88, u64{1} << 30);
+    bad.put(112, small.at<u64>(112) << 26);
+    CHECK(contains(bad.seal().open().error().message, "the data end behind the file"));
+    bad = image(small, small.size());
+    bad.put(100, std::uint32_t{0x100});  // a shape whose bytes wrap
+    CHECK_FALSE(bad.seal().open());
+
+    const std::string_view index(reinterpret_cast<const char*>(small.index().data()), small.index().size());
+    const std::size_t bias = index.find("bias") + 64, source = index.find("source") + 64;
+    refused(u32{0xffffffff}, source - 8, "metadata");  // their number
+    refused(u32{0}, source - 8, "metadata");
+    refused(u32{0x7fffffff}, source - 4, "metadata");
+    refused(u8{0x80}, source, "metadata");
+    refused(u32{3}, bias - 4, "");
+    refused(most, index.find("f32") + 64 + 3 + 4, "\"shape\"");
+    bad = image(small, small.size());
+    bad.put(index.find("b\x08") + 64, 'w');
+    CHECK(contains(bad.seal().open().error().message, "duplicate tensor \"w\""));
+}
+
+TEST_CASE("a newer minor version is read without its additions, in our own they are refused") {
+    const temp_folder folder;
+    const image small(write_small(folder));
+    const std::size_t added = 8, index_bytes = small.at<std::uint64_t>(16);
+    for (const std::uint16_t minor : {std::uint16_t{0}, std::uint16_t{1}, std::uint16_t{7}}) {
+        image grown(small, small.size());  // 8 bytes behind the first record and 8 behind the metadata, taken from the padding
+        REQUIRE(64 + index_bytes + 2 * added < 4096);
+        std::memmove(grown.data() + 124 + added, grown.data() + 124, 64 + index_bytes - 124);
+        std::memset(grown.data() + 124, 0xab, added);
+        std::memset(grown.data() + 64 + index_bytes + added, 0xcd, added);
+        grown.put(64, std::uint32_t(124 - 68 + added));
+        grown.put(16, std::uint64_t(index_bytes + 2 * added));
+        grown.put(10, minor);
+        const auto a = grown.seal().open();
+        CHECK(bool(a) == (minor > 0));
+        CHECK((!a || a->tensors().size() == 3));
+        CHECK((!a || a->metadata().size() == 1));
+    }
+}
+
+TEST_CASE("values that no writer makes do not pass verify(), even with right checksums") {
+    const temp_folder folder;
+    const std::string path = write_small(folder);
+    const auto refused = [&](std::size_t tensor, std::size_t at, std::uint8_t value, const char* word) {
+        image bad(path);
+        const archive_tensor t = bad.open().value().tensors()[tensor];
+        std::byte* data = bad.data() + (t.data.data() - bad.data());
+        data[at] = std::byte{value};
+        const std::uint32_t stored = t.checksums[0], sum = crc32c({data, t.data.size()});
+        auto* found = std::search(bad.data(), bad.data() + 4096, reinterpret_cast<const std::byte*>(&stored), reinterpret_cast<const std::byte*>(&stored + 1));
+        std::memcpy(found, &sum, sizeof sum);
+        const auto r = bad.seal().open().value().verify();
+        REQUIRE_FALSE(r);
+        INFO(r.error().message);
+        CHECK(contains(r.error().message, word));
+        CHECK(contains(r.error().message, tensor == 0 ? "\"w\"" : "\"b\""));
+    };
+    refused(0, 0, 0x80, "-128");
+    refused(0, 4 * 64 + 32 + 5, 0x80, "group 1");          // int8:16 [3, 20]: 4 lines of codes and 32 bytes of f16 scales to a group
+    refused(0, 4 * 64 + 1, 0x7c, "a scale is not finite");
+    refused(2, 2 * 64 + 31, 0xfe, "a scale is not finite");  // uint4:16: 2 lines of codes, 32 bytes of scales, 16 of zero points
+    refused(2, 2 * 64 + 32, 16, "a zero point is too large");
+}
+
+TEST_CASE("archives with a mutated index stay inside their bytes") {
+    const temp_folder folder;
+    const image small(write_small(folder));
+    std::mt19937 random(3);
+    std::size_t accepted = 0;
+    for (int i = 0; i < 20000; ++i) {
+        image bad(small, small.size());
+        for (std::size_t n = random() % 3 + 1; n-- > 0;) {
+            const std::size_t at = i % 3 == 0 ? 8 + random() % 52 : 64 + random() % small.index().size();
+            const unsigned values[] = {0, 1, 0xff, 0x80, unsigned(random() % 256), unsigned(bad.data()[at]) + 1};
+            bad.data()[at] = std::byte(values[random() % 6]);
+        }
+        const auto a = bad.seal().open();
+        if (!a) continue;
+        ++accepted;
+        static_cast<void>(a->verify());
+        for (const archive_tensor& t : a->tensors()) {
+            const bool inside = t.data.data() >= bad.data() + 4096 && t.data.data() + t.data.size() <= bad.data() + bad.size();
+            if (!inside) FAIL("outside");
+            static_cast<void>(a->read_f32(t.name));
+        }
+    }
+    CHECK(accepted > 0);
+}
+
+struct ternary_code {
+    static constexpr const char* name = "ternary";
+    static constexpr int bits = 2;
+    static constexpr float absmax = 1;
+    static constexpr float max_error = 0.5f;
+    static constexpr std::uint8_t encode(float x) { return x > 0.5f ? 2 : x < -0.5f ? 0 : 1; }
+    static constexpr float decode(std::uint8_t q) { return float(int(q)) - 1; }
+};
+
+TEST_CASE("the archive writer refuses what no reader could read") {
+    const temp_folder folder;
+    const std::vector<float> values(6);
+    archive_writer out;
+    REQUIRE(out.add("a", values));
+    CHECK(contains(out.add("a", values).error().message, "tensor \"a\": was added before"));
+    CHECK(out.add("\xff", values).error().code == errc::invalid_argument);
+    CHECK(out.add(std::string(70000, 'a'), values).error().code == errc::invalid_argument);
+    CHECK(contains(out.add("b", values, {2, 2}).error().message, "shape [2, 2] does not fit its 24 bytes"));
+    CHECK_FALSE(out.add("b", values, {std::size_t{1} << 63, 2, 3}));
+    CHECK_FALSE(out.set_metadata("a", "\xc0"));
+    CHECK_FALSE(out.set_metadata("\xc0", "a"));
+    const any_view<layout::panels> own{info_of<format<ternary_code, per_group<64, f16>>>, {2, 3, 64}, nullptr};
+    CHECK(out.add("b", own).error().code == errc::unsupported);
+    CHECK(out.finish(folder / "no/folder").error().code == errc::not_found);
+    CHECK(out.finish("/dev/full").error().code == errc::invalid_argument);
+    REQUIRE(out.finish(folder / "good"));
+    CHECK(archive::map(folder / "good").value().tensors().size() == 1);
+    CHECK(folder.files() == 1);
+
+    const image good(folder / "good");
+    alignas(64) std::byte shifted[8192];
+    CHECK(archive::view(std::span(shifted).subspan(1), "shifted").error().code == errc::invalid_argument);
+}
