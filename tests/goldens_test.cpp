@@ -154,7 +154,8 @@ TEST_CASE("NF4 of adversarial blocks: where our own rule, x / absmax, differs fr
         for (std::size_t i = 0; i < block_cols; ++i)
             if (ours.codes[i] != theirs.codes[i]) ++different[names[r]];
     }
-    for (auto [n,c]:different) WARN(n<<" "<<c);
+    // bitsandbytes divides by 1e-38 at least, which makes denormals zeros; nowhere else do the roundings reach a code
+    CHECK(different == std::map<std::string, std::size_t>{{"denormals", 248}});
 }
 
 TEST_CASE("NF4 of odd lengths: a short last block is divided, and its absmax at least 1e-38") {
@@ -382,22 +383,21 @@ TEST_CASE("errors on real matrices are not larger than those of other systems") 
         return;
     }
     const auto file = qnt::safetensors_file::load(real_weights).value();
-    double sums[6] = {};
-    for (const char* block : {"0", "5", "11"})
-        for (const char* part : {"q", "k", "v", "proj"}) {
-            const auto weights = file.read_f32("h." + std::string(block) + ".attn." + part + ".weight").value();
-            const auto w = matrix_view<const float>{weights.data(), 768, 768}.transposed();
-            const auto sqnr = [&]<class F>(F) { return qnt::compare(w, qnt::quantize<F>(w).value()).sqnr_db; };
-            sums[0] += sqnr(qnt::int8{});
-            sums[1] += sqnr(qnt::int8_channel{});
-            sums[2] += sqnr(qnt::q8_0{});
-            sums[3] += sqnr(qnt::nf4<64>{});
-            sums[4] += sqnr(qnt::nf4_dq<64>{});
-            sums[5] += sqnr(qnt::uint4<32>{});
-        }
-    constexpr double peers[6] = {30.931, 41.00, 45.214, 20.59, 20.58, 21.746};
-    for (int i = 0; i < 6; ++i) {
-        WARN(sums[i]/12);
-        CHECK(sums[i] / 12 >= peers[i] - 0.02);
-    }
+    const auto mean_sqnr = [&]<class F>(F) {
+        double sum = 0;
+        for (const char* block : {"0", "5", "11"})
+            for (const char* part : {"q", "k", "v", "proj"}) {
+                const auto weights = file.read_f32("h." + std::string(block) + ".attn." + part + ".weight").value();
+                const auto w = matrix_view<const float>{weights.data(), 768, 768}.transposed();
+                sum += qnt::compare(w, qnt::quantize<F>(w).value()).sqnr_db;
+            }
+        return sum / 12;
+    };
+    CHECK(mean_sqnr(qnt::int8{}) >= 30.93 - 0.02);
+    CHECK(mean_sqnr(qnt::int8_channel{}) >= 41.00 - 0.02);
+    CHECK(mean_sqnr(qnt::q8_0{}) >= 45.21 - 0.02);
+    CHECK(mean_sqnr(qnt::nf4<64>{}) >= 20.59 - 0.02);
+    CHECK(mean_sqnr(qnt::nf4_dq<64>{}) >= 20.58 - 0.02);
+    CHECK(mean_sqnr(qnt::int4<32>{}) >= 20.05 - 0.02);
+    CHECK(mean_sqnr(qnt::uint4<32>{}) >= 21.75 - 0.02);
 }

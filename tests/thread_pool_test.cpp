@@ -17,8 +17,7 @@ namespace {
 using namespace std::chrono_literals;
 
 // Waits for another thread; false after ten seconds.
-template <class Condition>
-bool eventually(const Condition& condition) {
+template <class Condition> bool eventually(const Condition& condition) {
     for (const auto end = std::chrono::steady_clock::now() + 10s; !condition(); std::this_thread::yield())
         if (std::chrono::steady_clock::now() > end) return false;
     return true;
@@ -48,8 +47,7 @@ bool sums_right(qnt::executor_ref executor, std::size_t n) {
 }
 
 // Exit status of a child process that runs f.
-template <class F>
-int in_child(const F& f) {
+template <class F> int in_child(const F& f) {
     const pid_t child = fork();
     if (child == 0) _exit(f() ? 0 : 1);
     int status = -1;
@@ -95,8 +93,7 @@ TEST_CASE("a caller waits for workers that take long, and finds them again when 
             if (std::this_thread::get_id() != caller) {
                 ++others;
                 std::this_thread::sleep_for(2ms);
-            } else if (!eventually([&] { return others == 1; }))
-                helped = false;
+            } else if (!eventually([&] { return others == 1; })) helped = false;
             ++done;
         });
         CHECK(done == 2);
@@ -265,7 +262,7 @@ TEST_CASE("CPU quotas of control groups") {
     write("a/b/cpu.max", "250000 100000\n");
     CHECK(cores("0::/a/b\n") == 3);
     CHECK(cores("0::/a\n") == 0);
-    CHECK(cores("0::/a/b/c\n") == 3);   // of an ancestor
+    CHECK(cores("0::/a/b/c\n") == 3);    // of an ancestor
     CHECK(cores("0::/of/host\n") == 0);  // not visible in here
     write("a/cpu.max", "max 100000\n");
     CHECK(cores("0::/a/b") == 3);

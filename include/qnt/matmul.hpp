@@ -178,6 +178,7 @@ inline void run(kernels::gemm_function kernel, const kernels::gemm_args& a, std:
 inline segmentation segments_of(const any_view<layout::panels>& w) { return {w.shape.cols, w.shape.group}; }
 
 inline void multiply_int8(const kernels::gemm_function* kernel, const any_view<layout::panels>& w, kernels::gemm_args a, const activations& x, executor_ref executor) {
+    const fp_env env;
     const isa::id isa = isa::active();
     const std::size_t count = x.rows() * x.segments();
     scratch space(count + x.rows());

@@ -99,8 +99,7 @@ private:
     bool in_child() const { return born_ != detail::forks.load(std::memory_order_relaxed); }
 
     // Waits until done(), for a limited time; returns done().
-    template <class Done>
-    static bool spin(const Done& done) {
+    template <class Done> static bool spin(const Done& done) {
         if (done()) return true;
         const auto end = std::chrono::steady_clock::now() + patience;
         do {

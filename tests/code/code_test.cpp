@@ -32,13 +32,13 @@ struct table_code {
     }
     static constexpr float decode(std::uint8_t q) { return Values::at(q); }
 };
-struct eighths {  // -7.5, ..: exact in steps of 1/8, signed squares, 64 levels: 63^2 / 529 is not
+struct eighths {  // quarters from -8 to 7.75, but for one value between two of them: integers in units of 1/8
     static constexpr float at(int q) { return (float(q) - 32.0f) * 0.25f + (q == 3 ? 0.125f : 0.0f); }
 };
-struct squares {  // no power of two turns these into integers up to 127
+struct squares {  // no power of two makes integers of these
     static constexpr float at(int q) { return (q < 4 ? -1.0f : 1.0f) * float((q - 4) * (q - 4)) / 16.0f * 1.013f; }
 };
-struct cubes {
+struct cubes {  // nor of these, which fill a table of 256
     static constexpr float at(int q) { return float(q - 128) * float(q - 128) * float(q - 128) * 0x1p-21f; }
 };
 struct quarters {

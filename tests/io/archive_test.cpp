@@ -29,14 +29,12 @@ class image {
 public:
     explicit image(const std::string& path) : bytes_(read_file(path).value()) {}
     explicit image(const image& other, std::size_t size) : bytes_(aligned_buffer::allocate(size).value()) {
-        std::memcpy(bytes_.data(), other.bytes_.data(), std::min(size, other.size()));
+        if (size > 0) std::memcpy(bytes_.data(), other.bytes_.data(), std::min(size, other.size()));
     }
     std::size_t size() const { return bytes_.size(); }
     std::byte* data() { return bytes_.data(); }
-    template <class T>
-    void put(std::size_t at, T value) { std::memcpy(bytes_.data() + at, &value, sizeof value); }
-    template <class T>
-    T at(std::size_t offset) const { return detail::load_as<T>(bytes_.data() + offset); }
+    template <class T> void put(std::size_t at, T value) { std::memcpy(bytes_.data() + at, &value, sizeof value); }
+    template <class T> T at(std::size_t offset) const { return detail::load_as<T>(bytes_.data() + offset); }
     std::span<const std::byte> index() const { return std::span<const std::byte>(bytes_.data(), size()).subspan(64, at<std::uint64_t>(16)); }
     image& seal() {  // makes the checksums of header and index right again
         if (at<std::uint64_t>(16) <= size() - 64) put(24, crc32c(index()));
@@ -70,7 +68,8 @@ std::string write_small(const temp_folder& folder) {
 TEST_CASE("an archive gives back what went in, mapped or loaded") {
     const temp_folder folder;
     const std::string path = folder / "model.qnt";
-    const char* formats[] = {"f32", "f16", "bf16", "int8", "int8_channel", "int8:32", "nf4:64", "nf4_dq:64", "int4:32", "int4:16:f32", "uint4:64:bf16"};
+    const char* formats[] = {"f32",    "f16",       "bf16",    "int8",        "int8_channel", "int8:32",
+                             "nf4:64", "nf4_dq:64", "int4:32", "int4:16:f32", "uint4:64:bf16"};
     const std::vector<float> f = random_values(30, 7);
     std::vector<f16> h;
     std::vector<bf16> b;
@@ -87,7 +86,6 @@ TEST_CASE("an archive gives back what went in, mapped or loaded") {
     REQUIRE(out.add("bias f16", h));
     REQUIRE(out.add("bias bf16", b, {30, 1}));
     REQUIRE(out.add("", std::vector<float>{}));
-    REQUIRE(out.add("empty", quantized("int4:32", 0, 64)));
     REQUIRE(out.set_metadata("source", "first"));
     REQUIRE(out.set_metadata("caf\xc3\xa9", ""));
     REQUIRE(out.set_metadata("source", "tests"));
@@ -97,7 +95,7 @@ TEST_CASE("an archive gives back what went in, mapped or loaded") {
     CHECK(mapped.bytes() == std::filesystem::file_size(path));
     for (const archive* a : {&mapped, &loaded}) {
         CHECK(a->verify());
-        REQUIRE(a->tensors().size() == matrices.size() + 8);
+        REQUIRE(a->tensors().size() == matrices.size() + 7);
         CHECK(a->metadata() == archive_metadata{{"source", "tests"}, {"caf\xc3\xa9", ""}});
         for (std::size_t i = 0; i < matrices.size(); ++i) {
             const archive_tensor& t = *a->find(formats[i]).value();
@@ -127,7 +125,6 @@ TEST_CASE("an archive gives back what went in, mapped or loaded") {
             CHECK(from_brain[i] == float(b[i]));
         }
         CHECK(a->read_f32("").value().empty());
-        CHECK(a->get_any("empty").value().shape == packed_shape{0, 64, 32});
 
         const auto message = [&](const auto& r) { return contains(r.error().message, path) ? r.error().message.substr(path.size()) : ""; };
         CHECK(message(a->find("nothing")) == ": there is no tensor \"nothing\"");
@@ -174,7 +171,8 @@ TEST_CASE("archives of nothing and of more than one MiB") {
         big.data()[at] ^= std::byte{1};
         const auto r = big.open().value().verify();
         REQUIRE_FALSE(r);
-        CHECK(r.error().message == "image: tensor \"more\": the checksum of MiB " + std::to_string(chunk) + " (byte offset " + std::to_string(at - 3) + ") is wrong, the file is damaged");
+        CHECK(r.error().message == "image: tensor \"more\": the checksum of MiB " + std::to_string(chunk) + " (byte offset " +
+                                       std::to_string(at - 3) + ") is wrong, the file is damaged");
         big.data()[at] ^= std::byte{1};
     }
 }
@@ -236,8 +234,8 @@ TEST_CASE("an archive with right checksums but impossible content is refused, an
     for (const u32 n : {0u, 4u, 60u, 65u, 4097u, ~0u}) refused(n, 12, "header (byte offset 0)");
     for (const u64 n : {most, most - 63, u64{1} << 63, u64{5000}}) refused(n, 16, "");
     refused(most, 16, "\"index_bytes\"");
-    refused(u64{0}, 16, "must be zero");  // what was the index is now the gap before the data
-    for (const u32 n : {2u, 4u, ~0u}) refused(n, 28, n == 2 ? "metadata" : "record 3");
+    refused(u64{0}, 16, "must be zero");                                                // what was the index is now the gap before the data
+    for (const u32 n : {2u, 4u, ~0u}) refused(n, 28, n == 2 ? "metadata" : "index: ");  // what follows is no record
     for (const u64 n : {u64{0}, u64{4095}, u64{8192}, most, most - 4095}) refused(n, 32, "\"data_offset\"");
     for (const u64 n : {u64{0}, small.size() - 1, small.size() + 1, most}) refused(n, 40, "\"file_bytes\"");
     refused(u32{0}, 64, "too short");
@@ -253,13 +251,13 @@ TEST_CASE("an archive with right checksums but impossible content is refused, an
     refused(u8{2}, 84, "\"layout\" (byte offset 84): 2 is unknown");
     refused(u8{0}, 84, "\"shape\"");  // an array of int8
     refused(u8{1}, 85, "\"input_transform\" (byte offset 85): 1 is unknown");
-    refused(u16{3}, 86, "\"shape\"");
+    refused(u16{3}, 86, "too short");
     refused(u16{0}, 86, "\"shape\"");
     refused(u16{0xffff}, 86, "too short");
-    for (const u64 n : {u64{0}, u64{17}}) refused(n, 88, "\"bytes\"");
-    for (const u64 n : {(u64{1} << 40) + 1, u64{1} << 63, most}) refused(n, 88, "\"shape\"");
-    for (const u64 n : {u64{0}, u64{21}, u64{1} << 40}) refused(n, 96, "\"bytes\"");
-    for (const u64 n : {(u64{1} << 40) + 1, most}) refused(n, 96, "\"shape\"");
+    for (const u64 n : {u64{17}, u64{1} << 40}) refused(n, 88, "\"bytes\"");
+    for (const u64 n : {u64{0}, (u64{1} << 40) + 1, u64{1} << 63, most}) refused(n, 88, "\"shape\"");
+    for (const u64 n : {u64{33}, u64{1} << 40}) refused(n, 96, "\"bytes\"");
+    for (const u64 n : {u64{0}, (u64{1} << 40) + 1, most}) refused(n, 96, "\"shape\"");
     for (const u64 n : {u64{0}, u64{64}, u64{4097}, u64{4160}, u64{8192}, most, most - 63}) refused(n, 104, "\"offset\" (byte offset 104)");
     for (const u64 n : {u64{0}, u64{1} << 32, most, small.at<u64>(112) + 64}) refused(n, 112, "\"bytes\"");
 
@@ -313,7 +311,8 @@ TEST_CASE("values that no writer makes do not pass verify(), even with right che
         std::byte* data = bad.data() + (t.data.data() - bad.data());
         data[at] = std::byte{value};
         const std::uint32_t stored = t.checksums[0], sum = crc32c({data, t.data.size()});
-        auto* found = std::search(bad.data(), bad.data() + 4096, reinterpret_cast<const std::byte*>(&stored), reinterpret_cast<const std::byte*>(&stored + 1));
+        auto* found =
+            std::search(bad.data(), bad.data() + 4096, reinterpret_cast<const std::byte*>(&stored), reinterpret_cast<const std::byte*>(&stored + 1));
         std::memcpy(found, &sum, sizeof sum);
         const auto r = bad.seal().open().value().verify();
         REQUIRE_FALSE(r);
@@ -322,7 +321,7 @@ TEST_CASE("values that no writer makes do not pass verify(), even with right che
         CHECK(contains(r.error().message, tensor == 0 ? "\"w\"" : "\"b\""));
     };
     refused(0, 0, 0x80, "-128");
-    refused(0, 4 * 64 + 32 + 5, 0x80, "group 1");          // int8:16 [3, 20]: 4 lines of codes and 32 bytes of f16 scales to a group
+    refused(0, 4 * 64 + 32 + 5, 0x80, "group 1");  // int8:16 [3, 20]: 4 lines of codes and 32 bytes of f16 scales to a group
     refused(0, 4 * 64 + 1, 0x7c, "a scale is not finite");
     refused(2, 2 * 64 + 31, 0xfe, "a scale is not finite");  // uint4:16: 2 lines of codes, 32 bytes of scales, 16 of zero points
     refused(2, 2 * 64 + 32, 16, "a zero point is too large");
@@ -376,6 +375,7 @@ TEST_CASE("the archive writer refuses what no reader could read") {
     CHECK_FALSE(out.set_metadata("\xc0", "a"));
     const any_view<layout::panels> own{info_of<format<ternary_code, per_group<64, f16>>>, {2, 3, 64}, nullptr};
     CHECK(out.add("b", own).error().code == errc::unsupported);
+    CHECK(contains(out.add("b", any_view<layout::panels>{info_of<int8>, {0, 5, 0}, nullptr}).error().message, "shape [0, 5]"));
     CHECK(out.finish(folder / "no/folder").error().code == errc::not_found);
     CHECK(out.finish("/dev/full").error().code == errc::invalid_argument);
     REQUIRE(out.finish(folder / "good"));

@@ -34,7 +34,8 @@ TEST_CASE("a file mapped, read and borrowed has its bytes") {
 TEST_CASE("what is no regular file is refused, and named") {
     const temp_folder folder;
     const auto refused = [&](const std::string& path, errc code, const char* word) {
-        for (const auto& e : {mapped_file::open(path).error(), read_file(path).error(), file_bytes::map(path).error(), file_bytes::load(path).error()}) {
+        for (const auto& e :
+             {mapped_file::open(path).error(), read_file(path).error(), file_bytes::map(path).error(), file_bytes::load(path).error()}) {
             CHECK(e.code == code);
             CHECK(contains(e.message, path.substr(0, 10)));
             CHECK(contains(e.message, word));

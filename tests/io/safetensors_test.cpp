@@ -57,10 +57,11 @@ TEST_CASE("safetensors: the shipped model, read by open and load, as its header 
 
 TEST_CASE("safetensors: f32, f16 and bf16 at any alignment, any rank, any order") {
     // data: 1 byte, then f32 1.5 -2, f16 0.5, bf16 3, an empty tensor and a scalar
-    std::string f = file_of(R"({"b":{"dtype":"F16","shape":[1],"data_offsets":[9,11]},"f":{"data_offsets":[1,9],"shape":[1,2,1],"dtype":"F32","extra":{"x":[1]}},)"
-                            R"("pad":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]},"c":{"dtype":"BF16","shape":[1,1],"data_offsets":[11,13]},)"
-                            R"("empty":{"dtype":"F32","shape":[3,0],"data_offsets":[13,13]},"s":{"dtype":"F32","shape":[],"data_offsets":[13,17]}} )",
-                            17);
+    std::string f = file_of(
+        R"({"b":{"dtype":"F16","shape":[1],"data_offsets":[9,11]},"f":{"data_offsets":[1,9],"shape":[1,2,1],"dtype":"F32","extra":{"x":[1]}},)"
+        R"("pad":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]},"c":{"dtype":"BF16","shape":[1,1],"data_offsets":[11,13]},)"
+        R"("empty":{"dtype":"F32","shape":[3,0],"data_offsets":[13,13]},"s":{"dtype":"F32","shape":[],"data_offsets":[13,17]}} )",
+        17);
     char* data = f.data() + f.size() - 17;
     const float floats[] = {1.5f, -2.0f}, scalar = 7;
     const std::uint16_t half = 0x3800, brain = 0x4040;
@@ -92,11 +93,13 @@ TEST_CASE("safetensors: f32, f16 and bf16 at any alignment, any rank, any order"
 TEST_CASE("safetensors: every dtype has its size, an unknown one does not spoil the others") {
     for (std::size_t i = 1; i < std::size(safetensors_dtypes); ++i) {
         const auto& d = safetensors_dtypes[i];
-        const auto file = parsed(file_of(std::string(R"({"w":{"dtype":")") + d.name + R"(","shape":[8],"data_offsets":[0,)" + std::to_string(d.bits) + "]}}", d.bits));
+        const auto file = parsed(
+            file_of(std::string(R"({"w":{"dtype":")") + d.name + R"(","shape":[8],"data_offsets":[0,)" + std::to_string(d.bits) + "]}}", d.bits));
         REQUIRE(file);
         CHECK(file->tensors()[0].dtype == static_cast<safetensors_dtype>(i));
     }
-    const std::string f = file_of(R"({"w":{"dtype":"F31\u001b[2J","shape":[9],"data_offsets":[0,5]},"v":{"dtype":"F32","shape":[1],"data_offsets":[5,9]}})", 9);
+    const std::string f =
+        file_of(R"({"w":{"dtype":"F31\u001b[2J","shape":[9],"data_offsets":[0,5]},"v":{"dtype":"F32","shape":[1],"data_offsets":[5,9]}})", 9);
     const auto file = parsed(f).value();
     CHECK(file.find("w").value()->dtype == safetensors_dtype::unknown);
     CHECK(file.read_f32("w").error().message == "model: tensor \"w\": dtype \"F31\\x1b[2J\" is unknown; F32, F16 and BF16 can");
@@ -107,15 +110,16 @@ TEST_CASE("safetensors: legal corners") {
     CHECK(parsed(file_of("{}", 0)));
     CHECK(parsed(file_of("{\"__metadata__\":{}}", 0)));
     CHECK(parsed(file_of("  {}  \n", 0)));
-    const std::string odd_file =
-        file_of(R"({"../../x":{"dtype":"U8","shape":[0,18446744073709551615],"data_offsets":[0,0]},"":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1);
+    const std::string odd_file = file_of(
+        R"({"../../x":{"dtype":"U8","shape":[0,18446744073709551615],"data_offsets":[0,0]},"":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1);
     const auto odd = parsed(odd_file).value();
     CHECK(odd.find("../../x").value()->elements == 0);
     CHECK(odd.find("").value()->elements == 1);
     CHECK(odd.find("").value()->data[0] == std::byte{0});
     std::string many;
     for (int i = 0; i < 20000; ++i)
-        many += (i ? "," : "{") + std::string("\"t") + std::to_string(i * 7919 % 20000) + R"(":{"dtype":"U8","shape":[1],"data_offsets":[)" + std::to_string(i) + "," + std::to_string(i + 1) + "]}";
+        many += (i ? "," : "{") + std::string("\"t") + std::to_string(i * 7919 % 20000) + R"(":{"dtype":"U8","shape":[1],"data_offsets":[)" +
+                std::to_string(i) + "," + std::to_string(i + 1) + "]}";
     const std::string f = file_of(many + "}", 20000);
     const auto file = parsed(f).value();
     CHECK(file.find("t7919").value()->data.data() - file.find("t0").value()->data.data() == 1);
@@ -148,9 +152,15 @@ TEST_CASE("safetensors: each rule that a file breaks is named with the tensor an
         {R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[18446744073709551615,18446744073709551615]}})", 1, {"\"w\"", "data_offsets"}},
         {R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 2, {"trailing bytes", "2 bytes"}},
         {R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2, {"\"w\"", "a hole after the start"}},
-        {R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"v":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})", 3, {"\"v\"", "a hole after tensor \"w\""}},
-        {R"({"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"v":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})", 3, {"\"v\"", "overlap with tensor \"w\""}},
-        {R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"v":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1, {"\"v\"", "\"w\"", "overlap"}},
+        {R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"v":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})",
+         3,
+         {"\"v\"", "a hole after tensor \"w\""}},
+        {R"({"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"v":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
+         3,
+         {"\"v\"", "overlap with tensor \"w\""}},
+        {R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"v":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+         1,
+         {"\"v\"", "\"w\"", "overlap"}},
         {R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4, {"\"w\"", "shape [2] of dtype F32 needs 8 bytes", "[0,4] are 4"}},
         {R"({"w":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}})", 2, {"\"w\"", "shape [3] of dtype F4", "whole byte"}},
         {R"({"w":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0, {"\"w\"", "shape", "overflows"}},
@@ -179,7 +189,8 @@ TEST_CASE("safetensors: each rule that a file breaks is named with the tensor an
     CHECK(contains(message("1234567"), "this one has 7 bytes"));
     CHECK(contains(message(with_length(3, "{}")), "length (byte offset 0) is 3, the file has 2 bytes behind it"));
     CHECK(contains(message(with_length(100'000'001, "{}")), "safetensors allows 100000000"));
-    for (const std::uint64_t n : {~std::uint64_t{0}, ~std::uint64_t{0} - 7, std::uint64_t{1} << 63}) CHECK(contains(message(with_length(n, "{}")), std::to_string(n)));
+    for (const std::uint64_t n : {~std::uint64_t{0}, ~std::uint64_t{0} - 7, std::uint64_t{1} << 63})
+        CHECK(contains(message(with_length(n, "{}")), std::to_string(n)));
     CHECK(contains(message("PK\3\4" + std::string(100, 'x')), "zip archive"));
     CHECK(contains(message("\x80\x02}q" + std::string(100, 'x')), "pickle"));
     CHECK(contains(message("<!DOCTYPE html><html>"), "web page"));
@@ -188,7 +199,9 @@ TEST_CASE("safetensors: each rule that a file breaks is named with the tensor an
 }
 
 TEST_CASE("safetensors: truncated and mutated files are refused or stay inside their bytes") {
-    const std::string f = file_of(R"({"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"b":{"dtype":"F16","shape":[3],"data_offsets":[8,14]}})", 14);
+    const std::string f = file_of(
+        R"({"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"b":{"dtype":"F16","shape":[3],"data_offsets":[8,14]}})",
+        14);
     REQUIRE(parsed(f));
     for (std::size_t n = 0; n < f.size(); ++n) {
         const std::vector<char> cut(f.begin(), f.begin() + static_cast<std::ptrdiff_t>(n));  // of this very size, for the address sanitizer
@@ -204,7 +217,8 @@ TEST_CASE("safetensors: truncated and mutated files are refused or stay inside t
         accepted += bool(r);
         for (std::size_t t = 0; r && t < r->tensors().size(); ++t) {
             const auto& tensor = r->tensors()[t];
-            const bool inside = tensor.data.data() >= as_bytes(mutated).data() && tensor.data.data() + tensor.data.size() <= as_bytes(mutated).data() + mutated.size();
+            const bool inside = tensor.data.data() >= as_bytes(mutated).data() &&
+                                tensor.data.data() + tensor.data.size() <= as_bytes(mutated).data() + mutated.size();
             if (!inside) FAIL("outside");
             static_cast<void>(r->read_f32(tensor.name));
         }

@@ -1,5 +1,7 @@
 #include <qnt/nn/attention.hpp>
 
+#include <cfenv>
+
 #define EIGEN_DONT_VECTORIZE  // g++ 12 warns falsely inside its own AVX-512 headers where Eigen uses them
 #include <Eigen/Dense>
 
@@ -12,7 +14,8 @@ struct problem {
     std::size_t heads, d, n;
     std::vector<float> qkv;
 
-    problem(std::size_t h, std::size_t dim, std::size_t count) : heads(h), d(dim), n(count), qkv(test::random_floats(count * 3 * h * dim, unsigned(dim + count), 4)) {}
+    problem(std::size_t h, std::size_t dim, std::size_t count)
+        : heads(h), d(dim), n(count), qkv(test::random_floats(count * 3 * h * dim, unsigned(dim + count), 4)) {}
 
     std::size_t width() const { return heads * d; }
     qnt::matrix_view<const float> part(std::size_t which, std::size_t first, std::size_t count) const {
@@ -102,6 +105,19 @@ TEST_CASE("attention on any number of threads") {
     });
     test::chaotic_executor chaotic;
     CHECK(test::same_bits(p.run(70, chaotic), expected));
+}
+
+TEST_CASE("attention in another rounding mode of its caller") {
+    const problem p(2, 33, 10);
+    const std::vector<float> expected = p.normative();
+    test::on_every_isa([&](auto) {
+        std::fesetround(FE_UPWARD);
+        const std::vector<float> out = p.run(10);
+        const int mode = std::fegetround();
+        std::fesetround(FE_TONEAREST);
+        CHECK(mode == FE_UPWARD);
+        CHECK(test::same_bits(out, expected));
+    });
 }
 
 TEST_CASE("attention after truncation, over a cache with leftovers, in place of q") {

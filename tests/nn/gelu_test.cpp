@@ -36,7 +36,7 @@ TEST_CASE("gelu is within its bounds, with the same bits everywhere") {
 }
 
 TEST_CASE("gelu of any length, in place, on any number of threads") {
-    for (std::size_t n : {0u, 1u, 3u, 15u, 16u, 17u, 257u, 1023u, 1024u, 1025u, 20000u}) {
+    for (std::size_t n : {1u, 3u, 15u, 16u, 17u, 257u, 1023u, 1024u, 1025u, 20000u}) {
         const std::vector<float> x = test::random_floats(n, unsigned(n), 3);
         std::vector<float> expected(n);
         std::transform(x.begin(), x.end(), expected.begin(), normative_gelu);
@@ -52,7 +52,8 @@ TEST_CASE("gelu of any length, in place, on any number of threads") {
     }
 }
 
-TEST_CASE("gelu refuses other sizes") {
+TEST_CASE("gelu of nothing, and of other sizes") {
+    CHECK(run({}).empty());
     std::vector<float> y(3), x(4);
     CHECK_THROWS_AS(qnt::gelu(y, x), qnt::contract_error);
 }

@@ -66,7 +66,8 @@ TEST_CASE("kv_cache overflow names position and capacity and stores nothing") {
 TEST_CASE("kv_cache refuses what does not fit") {
     qnt::kv_cache cache = qnt::kv_cache::create(1, 2, 3, 4).value();
     const std::vector<float> rows(24);
-    const qnt::matrix_view<const float> good{rows.data(), 2, 6}, narrow{rows.data(), 2, 5}, fewer{rows.data(), 1, 6}, columns{rows.data(), 2, 6, 1, 2};
+    const qnt::matrix_view<const float> good{rows.data(), 2, 6}, narrow{rows.data(), 2, 5}, fewer{rows.data(), 1, 6},
+        columns{rows.data(), 2, 6, 1, 2};
     CHECK_THROWS_AS(cache.append(0, narrow, narrow), qnt::contract_error);
     CHECK_THROWS_AS(cache.append(0, good, fewer), qnt::contract_error);
     CHECK_THROWS_AS(cache.append(0, columns, good), qnt::contract_error);
@@ -82,7 +83,8 @@ TEST_CASE("kv_cache refuses what does not fit") {
         CHECK(none.error().code == qnt::errc::invalid_argument);
     }
     constexpr std::size_t huge = std::size_t(1) << 40;
-    for (const auto& [layers, heads, d, capacity] : {std::array<std::size_t, 4>{huge, huge, 1, 1}, {1, 1, huge, huge}, {1, 1, 1, std::size_t(-1)}, {1, 1, huge, 1024}}) {
+    for (const auto& [layers, heads, d, capacity] :
+         {std::array<std::size_t, 4>{huge, huge, 1, 1}, {1, 1, huge, huge}, {1, 1, 1, std::size_t(-1)}, {1, 1, huge, 1024}}) {
         const auto none = qnt::kv_cache::create(layers, heads, d, capacity);
         REQUIRE(!none);
         CHECK(none.error().code == qnt::errc::out_of_memory);
@@ -100,7 +102,8 @@ TEST_CASE("kv_cache appends many rows on any number of threads") {
         for (std::size_t head = 0; head < heads; ++head)
             for (std::size_t position = 0; position < n; ++position)
                 for (std::size_t i = 0; i < d; ++i)
-                    wrong += cache.key(0, head, position, i) != all(position, head * d + i) || cache.value(0, head, position, i) != all(position, head * d + i);
+                    wrong += cache.key(0, head, position, i) != all(position, head * d + i) ||
+                             cache.value(0, head, position, i) != all(position, head * d + i);
         CHECK(wrong == 0);
     });
 }

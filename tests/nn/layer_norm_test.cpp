@@ -13,7 +13,8 @@ struct problem {
     std::size_t rows, cols;
     std::vector<float> x, gamma, beta;
 
-    problem(std::size_t r, std::size_t c) : rows(r), cols(c), x(test::random_floats(r * c, 1, 3)), gamma(test::random_floats(c, 2)), beta(test::random_floats(c, 3)) {
+    problem(std::size_t r, std::size_t c)
+        : rows(r), cols(c), x(test::random_floats(r * c, 1, 3)), gamma(test::random_floats(c, 2)), beta(test::random_floats(c, 3)) {
         for (std::size_t i = 0; i < r; ++i)
             for (std::size_t j = 0; j < c; ++j) x[i * c + j] += float(i);  // rows with a mean
     }
@@ -34,7 +35,9 @@ struct problem {
         return y;
     }
     double worst_error(const std::vector<float>& y) const {  // against Eigen in double
-        const auto vector = [](const float* p, std::size_t n) -> Eigen::ArrayXd { return Eigen::Map<const Eigen::ArrayXf>(p, Eigen::Index(n)).cast<double>(); };
+        const auto vector = [](const float* p, std::size_t n) -> Eigen::ArrayXd {
+            return Eigen::Map<const Eigen::ArrayXf>(p, Eigen::Index(n)).cast<double>();
+        };
         double worst = 0;
         for (std::size_t r = 0; r < rows; ++r) {
             const Eigen::ArrayXd row = vector(x.data() + r * cols, cols), d = row - row.mean();

@@ -14,8 +14,7 @@
 namespace reference {
 
 // f(executor) with several numbers of threads.
-template <class F>
-void with_threads(const F& f) {
+template <class F> void with_threads(const F& f) {
     for (std::size_t threads : {1u, 2u, 3u, 8u}) {
         qnt::thread_pool pool(threads);
         INFO(threads << " threads");
@@ -24,8 +23,7 @@ void with_threads(const F& f) {
 }
 
 // The sum over i < n of terms that add(partial, i) adds, by 16 partial sums and their tree.
-template <class Add>
-float tree_sum(std::size_t n, const Add& add) {
+template <class Add> float tree_sum(std::size_t n, const Add& add) {
     float t[16] = {};
     for (std::size_t i = 0; i < n; ++i) t[i % 16] = add(t[i % 16], i);
     for (int width : {8, 4, 2, 1})

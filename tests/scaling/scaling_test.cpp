@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <random>
+#include <span>
 #include <string>
 
 #include "npy.hpp"
@@ -91,6 +92,11 @@ TEST_CASE("the dynamic map has 7 decades of 1, 2, 4, .. 64 steps") {
     CHECK(dynamic_u8::values[127] == 0.0f);
     CHECK(dynamic_u8::values[255] == 1.0f);
     for (std::size_t j = 1; j < 256; ++j) CHECK(dynamic_u8::values[j - 1] < dynamic_u8::values[j]);
+
+    // All bits, where the goldens are not at hand: FNV-1a of bitsandbytes' table.
+    std::uint64_t hash = 14695981039346656037u;
+    for (const std::byte b : std::as_bytes(std::span(dynamic_u8::values))) hash = (hash ^ std::uint64_t(b)) * 1099511628211u;
+    CHECK(hash == 0xd677f22a96665bc4u);
 }
 
 TEST_CASE("the dynamic map is the one of bitsandbytes") {

@@ -28,12 +28,13 @@ inline result<void> verify_archive(std::span<const archive_tensor> tensors, std:
         const auto sums = chunk_checksums(t.data, executor);
         for (std::size_t i = 0; i < sums.size(); ++i)
             if (sums[i] != t.checksums[i])
-                return bad_archive("tensor " + in_quotes(t.name) + ": the checksum of MiB " + std::to_string(i) + offset(t.data.data() + i * archive_chunk) +
-                                   "is wrong, the file is damaged");
+                return bad_archive("tensor " + in_quotes(t.name) + ": the checksum of MiB " + std::to_string(i) +
+                                   offset(t.data.data() + i * archive_chunk) + "is wrong, the file is damaged");
     }
     const std::byte* end = tensors.empty() ? nullptr : tensors[0].data.data();
     for (const archive_tensor& t : tensors) {
-        if (!is_zero({end, t.data.data()})) return bad_archive("tensor " + in_quotes(t.name) + ": the bytes before it" + offset(end) + "must be zero");
+        if (!is_zero({end, t.data.data()}))
+            return bad_archive("tensor " + in_quotes(t.name) + ": the bytes before it" + offset(end) + "must be zero");
         QNT_TRY(check_panel_values(t));
         end = t.data.data() + t.data.size();
     }
@@ -45,7 +46,8 @@ inline void load_scalars(std::span<const std::byte> source, scalar_type type, st
 }
 
 // Fills in the checksums of the tensors.
-inline result<void> write_archive(const std::string& path, std::span<archive_tensor> tensors, const archive_metadata& metadata, executor_ref executor) {
+inline result<void> write_archive(const std::string& path, std::span<archive_tensor> tensors, const archive_metadata& metadata,
+                                  executor_ref executor) {
     for (archive_tensor& t : tensors) t.checksums = chunk_checksums(t.data, executor);
     archive_header h;
     h.tensors = static_cast<std::uint32_t>(tensors.size());
@@ -95,16 +97,15 @@ public:
     // What follows points into the file and is valid as long as this object. Errors: not_found, invalid_argument (something else).
     result<const archive_tensor*> find(std::string_view name) const;
     template <format_type F>
-        requires is_static_group<F>
-    result<packed_view<F>> get(std::string_view name) const {
+    requires is_static_group<F> result<packed_view<F>> get(std::string_view name)
+    const {
         const auto w = find_panels(name, detail::format_name(format_of<F>()));
         if (!w) return w.error();
         return packed_view<F>{w->shape, w->data};
     }
     result<any_view<layout::panels>> get_any(std::string_view name) const { return find_panels(name, ""); }
     // The numbers of an array, row-major.
-    template <scalar T>
-    result<std::span<const T>> get_array(std::string_view name) const {
+    template <scalar T> result<std::span<const T>> get_array(std::string_view name) const {
         const auto t = find_as(name, archive_layout::array, name_of(scalar_type_of<T>));
         if (!t) return t.error();
         return std::span<const T>(reinterpret_cast<const T*>((*t)->data.data()), (*t)->data.size() / sizeof(T));
@@ -130,14 +131,19 @@ public:
     // Errors: invalid_argument (a name that was added, is not UTF-8 or longer than 64 KiB), unsupported (a format of your own: no name
     // would tell a reader what it is).
     result<void> add(std::string name, const any_view<layout::panels>& w);
-    result<void> add(std::string name, any_matrix&& w);  // kept until finish()
-    template <format_type F>
-    void add(std::string name, packed_matrix<F>&& w) = delete;  // would be gone before finish()
+    result<void> add(std::string name, any_matrix&& w);                                  // kept until finish()
+    template <format_type F> void add(std::string name, packed_matrix<F>&& w) = delete;  // would be gone before finish()
 
     // Numbers of any rank, row-major; without a shape, of rank 1. Errors: also invalid_argument (another number of elements).
-    result<void> add(std::string name, std::span<const float> values, std::vector<std::size_t> shape = {}) { return add_array(std::move(name), values, std::move(shape)); }
-    result<void> add(std::string name, std::span<const f16> values, std::vector<std::size_t> shape = {}) { return add_array(std::move(name), values, std::move(shape)); }
-    result<void> add(std::string name, std::span<const bf16> values, std::vector<std::size_t> shape = {}) { return add_array(std::move(name), values, std::move(shape)); }
+    result<void> add(std::string name, std::span<const float> values, std::vector<std::size_t> shape = {}) {
+        return add_array(std::move(name), values, std::move(shape));
+    }
+    result<void> add(std::string name, std::span<const f16> values, std::vector<std::size_t> shape = {}) {
+        return add_array(std::move(name), values, std::move(shape));
+    }
+    result<void> add(std::string name, std::span<const bf16> values, std::vector<std::size_t> shape = {}) {
+        return add_array(std::move(name), values, std::move(shape));
+    }
 
     // Text beside the tensors: where the weights come from, how they were quantized. The last value of a key counts.
     // Errors: invalid_argument (not UTF-8, or longer than 2 GiB).
@@ -147,8 +153,7 @@ public:
     result<void> finish(const std::string& path, executor_ref executor = {});
 
 private:
-    template <class T>
-    result<void> add_array(std::string name, std::span<const T> values, std::vector<std::size_t> shape) {
+    template <class T> result<void> add_array(std::string name, std::span<const T> values, std::vector<std::size_t> shape) {
         if (shape.empty()) shape = {values.size()};
         return add_tensor({std::move(name), format_of<dense_format<T>>(), archive_layout::array, std::move(shape), std::as_bytes(values), {}});
     }
@@ -192,8 +197,11 @@ inline result<const archive_tensor*> archive::find(std::string_view name) const 
 inline result<const archive_tensor*> archive::find_as(std::string_view name, archive_layout layout, std::string_view format) const {
     const auto t = find(name);
     if (!t || ((*t)->layout == layout && (format.empty() || (*t)->format.name() == format))) return t;
-    const auto text = [](archive_layout l, std::string_view f) { return (l == archive_layout::panels ? "a matrix of " : "an array of ") + std::string(f.empty() ? "any format" : f); };
-    return fail({errc::invalid_argument, "tensor " + in_quotes(name) + " is " + text((*t)->layout, (*t)->format.name()) + ", asked for was " + text(layout, format)});
+    const auto text = [](archive_layout l, std::string_view f) {
+        return (l == archive_layout::panels ? "a matrix of " : "an array of ") + std::string(f.empty() ? "any format" : f);
+    };
+    return fail({errc::invalid_argument,
+                 "tensor " + in_quotes(name) + " is " + text((*t)->layout, (*t)->format.name()) + ", asked for was " + text(layout, format)});
 }
 
 inline result<any_view<layout::panels>> archive::find_panels(std::string_view name, std::string_view format) const {
@@ -218,7 +226,8 @@ inline result<void> archive_writer::add_tensor(archive_tensor t) {
     if (!known || !(*known == t.format)) return fail(errc::unsupported, "an archive cannot name its format " + in_quotes(t.format.name()));
     std::size_t bytes = 0;
     if (t.shape.size() > 0xffff || !detail::tensor_bytes_of(t, bytes) || bytes != t.data.size())
-        return fail(errc::invalid_argument, "shape " + detail::archive_shape_text(t.shape) + " does not fit its " + std::to_string(t.data.size()) + " bytes");
+        return fail(errc::invalid_argument,
+                    "shape " + detail::archive_shape_text(t.shape) + " does not fit its " + std::to_string(t.data.size()) + " bytes");
     if (!names_.insert(t.name).second) return fail(errc::invalid_argument, "was added before");
     tensors_.push_back(std::move(t));
     return {};

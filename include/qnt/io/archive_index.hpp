@@ -46,7 +46,7 @@ struct archive_header {
     std::uint64_t index_bytes = 0;    // the index follows the header
     std::uint32_t index_checksum = 0;
     std::uint32_t tensors = 0;
-    std::uint64_t data_offset = 0;    // of the first tensor
+    std::uint64_t data_offset = 0;  // of the first tensor
     std::uint64_t file_bytes = 0;
     std::uint8_t reserved[12] = {};
     std::uint32_t checksum = 0;
@@ -61,8 +61,7 @@ struct archive_index {
 
 inline namespace QNT_BASELINE {
 
-template <class T>
-T load_as(const std::byte* p) {
+template <class T> T load_as(const std::byte* p) {
     T v;
     std::memcpy(&v, p, sizeof v);
     return v;
@@ -91,10 +90,10 @@ inline const std::string_view* find_twice(std::vector<std::string_view>& names) 
     return at == names.end() ? nullptr : &*at;
 }
 
-// What the bytes of a matrix in panels must be; false if the shape is beyond any machine (2^40 a side).
+// What the bytes of a matrix in panels must be; false if it has no weights or is beyond any machine (2^40 a side).
 inline bool panel_bytes_of(const any_format& format, std::span<const std::size_t> shape, std::size_t& bytes) {
     constexpr std::size_t most = std::size_t{1} << 40;
-    if (shape.size() != 2 || shape[0] > most || shape[1] > most) return false;
+    if (shape.size() != 2 || shape[0] == 0 || shape[0] > most || shape[1] == 0 || shape[1] > most) return false;
     const panel_layout at(format.info, format.shape(shape[0], shape[1]));
     return !__builtin_mul_overflow(at.panels, at.panel_bytes, &bytes);
 }
@@ -133,8 +132,7 @@ public:
         offset_ += n;
         return taken;
     }
-    template <class T>
-    T number() {
+    template <class T> T number() {
         const auto bytes = take(sizeof(T));
         return ok_ ? load_as<T>(bytes.data()) : T{};
     }
@@ -162,7 +160,8 @@ inline error bad_field(const archive_tensor& t, const char* field, std::size_t o
 inline result<archive_header> read_archive_header(std::span<const std::byte> file) {
     archive_header h;
     const auto is_magic = [&](std::size_t n) { return std::memcmp(file.data(), h.magic, n) == 0; };
-    if (file.empty() || !is_magic(std::min(file.size(), sizeof h.magic))) return bad_archive("is no qnt archive: it does not begin with the bytes \\x89QNT");
+    if (file.empty() || !is_magic(std::min(file.size(), sizeof h.magic)))
+        return bad_archive("is no qnt archive: it does not begin with the bytes \\x89QNT");
     if (file.size() < sizeof h) return bad_archive("truncated: the header has 64 bytes, the file " + std::to_string(file.size()));
     h = load_as<archive_header>(file.data());
     const archive_header ours;
@@ -173,13 +172,14 @@ inline result<archive_header> read_archive_header(std::span<const std::byte> fil
     if (!is_size_possible || load_as<std::uint32_t>(file.data() + h.header_bytes - 4) != crc32c(file.first(h.header_bytes - 4)))
         return bad_archive("header (byte offset 0): the checksum is wrong, the file is damaged");
     if (h.file_bytes != file.size())
-        return bad_archive("field \"file_bytes\" (byte offset 40): " + std::to_string(h.file_bytes) + ", the file has " + std::to_string(file.size()) +
-                           (h.file_bytes > file.size() ? ": truncated" : ": trailing bytes"));
+        return bad_archive("field \"file_bytes\" (byte offset 40): " + std::to_string(h.file_bytes) + ", the file has " +
+                           std::to_string(file.size()) + (h.file_bytes > file.size() ? ": truncated" : ": trailing bytes"));
     if (h.minor <= ours.minor && h.header_bytes != sizeof h) return bad_archive("field \"header_bytes\" (byte offset 12): must be 64");
     if (h.index_bytes > file.size() - h.header_bytes) return bad_archive("field \"index_bytes\" (byte offset 16): the index ends behind the file");
     const std::size_t index_end = h.header_bytes + h.index_bytes;
     if (h.data_offset % archive_page != 0 || h.data_offset < index_end || h.data_offset > file.size() || h.data_offset - index_end >= archive_page)
-        return bad_archive("field \"data_offset\" (byte offset 32): " + std::to_string(h.data_offset) + " is not the first multiple of 4096 after the index");
+        return bad_archive("field \"data_offset\" (byte offset 32): " + std::to_string(h.data_offset) +
+                           " is not the first multiple of 4096 after the index");
     if (!is_zero(file.subspan(index_end, h.data_offset - index_end))) return bad_archive("bytes between the index and the data must be zero");
     if (crc32c(file.subspan(h.header_bytes, h.index_bytes)) != h.index_checksum)
         return bad_archive("index (byte offset " + std::to_string(h.header_bytes) + "): the checksum is wrong, the file is damaged");
@@ -190,7 +190,9 @@ inline result<archive_header> read_archive_header(std::span<const std::byte> fil
 inline result<archive_tensor> read_archive_tensor(index_cursor& in, std::span<const std::byte> file, std::size_t data_end) {
     archive_tensor t;
     const std::size_t begin = in.offset();
-    const auto truncated = [&] { return bad_archive("tensor " + in_quotes(t.name) + ": the record (byte offset " + std::to_string(begin) + ") is too short"); };
+    const auto truncated = [&] {
+        return bad_archive("index: the record of tensor " + in_quotes(t.name) + " (byte offset " + std::to_string(begin) + ") is too short");
+    };
     t.name = in.text();
     if (!is_utf8(t.name)) return bad_field(t, "name", begin, "is not UTF-8");
 
@@ -215,9 +217,12 @@ inline result<archive_tensor> read_archive_tensor(index_cursor& in, std::span<co
     const std::uint64_t offset = in.number<std::uint64_t>(), bytes = in.number<std::uint64_t>();
     std::size_t needed = 0;
     if (!in.ok()) return truncated();
-    if (!tensor_bytes_of(t, needed)) return bad_field(t, "shape", layout_at + 4, archive_shape_text(t.shape) + " is impossible for " + std::string(text));
+    if (!tensor_bytes_of(t, needed))
+        return bad_field(t, "shape", layout_at + 4, archive_shape_text(t.shape) + " is impossible for " + std::string(text));
     if (bytes != needed)
-        return bad_field(t, "bytes", offset_at + 8, std::to_string(bytes) + ", shape " + archive_shape_text(t.shape) + " of " + std::string(text) + " needs " + std::to_string(needed));
+        return bad_field(
+            t, "bytes", offset_at + 8,
+            std::to_string(bytes) + ", shape " + archive_shape_text(t.shape) + " of " + std::string(text) + " needs " + std::to_string(needed));
     if (const std::size_t next = round_up(data_end, line_bytes); offset != next)
         return bad_field(t, "offset", offset_at, std::to_string(offset) + ", must be " + std::to_string(next));
     if (offset > file.size() || bytes > file.size() - offset) return bad_field(t, "offset", offset_at, "the data end behind the file");
@@ -259,7 +264,8 @@ inline result<archive_index> read_archive_index(std::span<const std::byte> file)
     if (const auto* name = find_twice(names)) return bad_archive("index: duplicate tensor " + in_quotes(*name));
     if (const auto* key = find_twice(keys)) return bad_archive(metadata + ": duplicate key " + in_quotes(*key));
     for (std::size_t i = 0; i < index.tensors.size(); ++i) index.by_name.push_back(i);
-    std::sort(index.by_name.begin(), index.by_name.end(), [&](std::size_t x, std::size_t y) { return index.tensors[x].name < index.tensors[y].name; });
+    std::sort(index.by_name.begin(), index.by_name.end(),
+              [&](std::size_t x, std::size_t y) { return index.tensors[x].name < index.tensors[y].name; });
     return index;
 }
 

@@ -45,7 +45,9 @@ inline namespace QNT_BASELINE {
 // The error of the last system call, `what` being what it was asked to do.
 inline error system_error(const std::string& path, const char* what) {
     const int code = errno;
-    return {code == ENOENT ? errc::not_found : code == ENOMEM ? errc::out_of_memory : errc::io,
+    return {code == ENOENT   ? errc::not_found
+            : code == ENOMEM ? errc::out_of_memory
+                             : errc::io,
             printable(path, 4096) + ": " + what + ": " + std::generic_category().message(code)};
 }
 
@@ -57,7 +59,8 @@ inline result<opened_file> open_regular(const std::string& path) {
     if (f.handle.get() < 0) return system_error(path, "cannot open");
     if (::fstat(f.handle.get(), &status) != 0) return system_error(path, "cannot read its size");
     if (!S_ISREG(status.st_mode))
-        return error{errc::invalid_argument, printable(path, 4096) + (S_ISDIR(status.st_mode) ? ": is a directory" : ": is a pipe or device") + ", not a regular file"};
+        return error{errc::invalid_argument,
+                     printable(path, 4096) + (S_ISDIR(status.st_mode) ? ": is a directory" : ": is a pipe or device") + ", not a regular file"};
     f.size = static_cast<std::size_t>(status.st_size);
     return f;
 }
@@ -109,7 +112,8 @@ inline result<aligned_buffer> read_file(const std::string& path) {
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return detail::system_error(path, "cannot read");
         if (n == 0)
-            return error{errc::io, printable(path, 4096) + ": ends at byte " + std::to_string(at) + " of " + std::to_string(f->size) + ": it shrank while it was read"};
+            return error{errc::io, printable(path, 4096) + ": ends at byte " + std::to_string(at) + " of " + std::to_string(f->size) +
+                                       ": it shrank while it was read"};
         at += static_cast<std::size_t>(n);
     }
     return buffer;

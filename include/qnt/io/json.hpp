@@ -111,8 +111,7 @@ public:
         }
     }
     // element() -> result<void> reads one element.
-    template <class Element>
-    result<void> array(Element&& element) {
+    template <class Element> result<void> array(Element&& element) {
         QNT_TRY(open(json_kind::array));
         if (!take_after_blanks(']')) {
             do QNT_TRY(element());
@@ -123,32 +122,22 @@ public:
         return {};
     }
     // member(std::string_view key) -> result<void> reads one value.
-    template <class Member>
-    result<void> object(Member&& member) {
-        QNT_TRY(open(json_kind::object));
+    template <class Member> result<void> object(Member&& member) {
         std::vector<key> keys;
-        if (!take_after_blanks('}')) {
-            do {
-                skip_blanks();
-                const std::size_t begin = offset();
-                auto name = string();
-                if (!name) return name.error();
-                keys.push_back({std::move(*name), begin});
-                if (!take_after_blanks(':')) return fail("expected ':' behind a key");
-                QNT_TRY(member(std::string_view(keys.back().name)));
-            } while (take_after_blanks(','));
-            if (!take_after_blanks('}')) return fail("expected ',' or '}' in an object");
-        }
-        --depth_;
+        QNT_TRY(members([&](std::string name, std::size_t at) {
+            keys.push_back({std::move(name), at});
+            return member(std::string_view(keys.back().name));
+        }));
         return check_unique(keys);
     }
+    // Any value; keys that come twice inside it are let pass, so that it costs no memory.
     result<void> skip() {
         switch (next()) {
         case json_kind::boolean: return drop(boolean());
         case json_kind::number: return drop(number());
         case json_kind::string: return drop(string());
         case json_kind::array: return array([&] { return skip(); });
-        case json_kind::object: return object([&](std::string_view) { return skip(); });
+        case json_kind::object: return members([&](const std::string&, std::size_t) { return skip(); });
         case json_kind::null: return null();
         default: return unexpected("a value");
         }
@@ -164,8 +153,7 @@ private:
         std::size_t offset;
     };
 
-    template <class T>
-    static result<void> drop(const result<T>& r) { return r ? result<void>() : r.error(); }
+    template <class T> static result<void> drop(const result<T>& r) { return r ? result<void>() : r.error(); }
     static bool is_plain(char c) { return c != '"' && c != '\\' && static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x80; }
     char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
     bool is_digit() const { return peek() >= '0' && peek() <= '9'; }
@@ -183,12 +171,29 @@ private:
     error unexpected(const char* wanted) {
         const json_kind found = next();
         if (found != json_kind::none) return fail(std::string("expected ") + wanted + ", found " + name_of(found));
-        return fail(std::string("expected ") + wanted + (at_ == text_.size() ? ", the text ends here" : ", found " + in_quotes(text_.substr(at_, 1))));
+        return fail(std::string("expected ") + wanted +
+                    (at_ == text_.size() ? ", the text ends here" : ", found " + in_quotes(text_.substr(at_, 1))));
     }
     result<void> open(json_kind kind) {
         if (next() != kind) return unexpected(name_of(kind));
         if (++depth_ > max_depth) return fail("nested deeper than " + std::to_string(max_depth) + " levels");
         ++at_;
+        return {};
+    }
+    template <class Member> result<void> members(Member&& member) {
+        QNT_TRY(open(json_kind::object));
+        if (!take_after_blanks('}')) {
+            do {
+                skip_blanks();
+                const std::size_t begin = offset();
+                auto name = string();
+                if (!name) return name.error();
+                if (!take_after_blanks(':')) return fail("expected ':' behind a key");
+                QNT_TRY(member(std::move(*name), begin));
+            } while (take_after_blanks(','));
+            if (!take_after_blanks('}')) return fail("expected ',' or '}' in an object");
+        }
+        --depth_;
         return {};
     }
     result<void> escape(std::string& out) {
@@ -244,7 +249,7 @@ public:
         std::string text;  // as written
     };
     using array = std::vector<json_value>;
-    using object = std::vector<json_member>;  // in the order of the text
+    using object = std::vector<json_member>;                                                 // in the order of the text
     using storage = std::variant<std::monostate, bool, number, std::string, array, object>;  // in the order of json_kind
 
     json_value() = default;
@@ -257,8 +262,8 @@ public:
     result<std::uint64_t> as_uint64() const;
     result<double> as_double() const;
     result<std::string_view> as_string() const;
-    std::span<const json_value> items() const;       // of an array, else none
-    std::span<const json_member> members() const;    // of an object, else none
+    std::span<const json_value> items() const;           // of an array, else none
+    std::span<const json_member> members() const;        // of an object, else none
     const json_value* find(std::string_view key) const;  // of an object; null: no such key
 
     error unexpected(const char* wanted) const;
@@ -276,7 +281,8 @@ struct json_member {
 inline json_value::json_value(storage value, std::size_t offset) : value_(std::move(value)), offset_(offset) {}
 inline error json_value::unexpected(const char* wanted) const {
     const number* n = std::get_if<number>(&value_);
-    return {errc::corrupt, "JSON, byte offset " + std::to_string(offset_) + ": expected " + wanted + ", found " + (n ? printable(n->text) : name_of(kind()))};
+    return {errc::corrupt,
+            "JSON, byte offset " + std::to_string(offset_) + ": expected " + wanted + ", found " + (n ? printable(n->text) : name_of(kind()))};
 }
 inline result<bool> json_value::as_bool() const {
     if (const bool* b = std::get_if<bool>(&value_)) return *b;

@@ -161,7 +161,8 @@ inline result<void> read_safetensors_entry(json_reader& in, std::span<const std:
     t.data = data.subspan(range[0], range[1] - range[0]);
     if (!count_elements(t.shape, t.elements)) return fail("shape " + shape_text(t.shape) + ": the number of elements overflows 64 bits");
 
-    const auto* known = std::find_if(std::begin(safetensors_dtypes) + 1, std::end(safetensors_dtypes), [&](const auto& d) { return t.dtype_text == d.name; });
+    const auto* known =
+        std::find_if(std::begin(safetensors_dtypes) + 1, std::end(safetensors_dtypes), [&](const auto& d) { return t.dtype_text == d.name; });
     if (known == std::end(safetensors_dtypes)) return {};  // of unknown size: nothing to compare the range with
     t.dtype = static_cast<safetensors_dtype>(known - safetensors_dtypes);
     std::size_t bits = 0;
@@ -186,13 +187,15 @@ inline result<void> check_tiling(std::span<const safetensors_tensor> tensors, st
     const safetensors_tensor* last = nullptr;
     for (const safetensors_tensor* t : order) {
         if (begin(*t) != end)
-            return error{errc::corrupt, name(t) + ": data_offsets begin at " + std::to_string(begin(*t)) + (begin(*t) < end ? ", an overlap with " : ", a hole after ") +
-                                            name(last) + ", which ends at " + std::to_string(end)};
+            return error{errc::corrupt, name(t) + ": data_offsets begin at " + std::to_string(begin(*t)) +
+                                            (begin(*t) < end ? ", an overlap with " : ", a hole after ") + name(last) + ", which ends at " +
+                                            std::to_string(end)};
         end += t->data.size();
         last = t;
     }
     if (end != data.size())
-        return error{errc::corrupt, "data of " + std::to_string(data.size()) + " bytes, but data_offsets end at " + std::to_string(end) + ": trailing bytes"};
+        return error{errc::corrupt,
+                     "data of " + std::to_string(data.size()) + " bytes, but data_offsets end at " + std::to_string(end) + ": trailing bytes"};
     return {};
 }
 
@@ -201,7 +204,8 @@ inline result<safetensors_header> read_safetensors_header(std::span<const std::b
     const auto fail = [](const std::string& what) { return error{errc::corrupt, what}; };
     std::uint64_t length = 0;
     if (bytes.size() < sizeof length)
-        return fail("truncated: a safetensors file begins with the 8-byte length of its header, this one has " + std::to_string(bytes.size()) + " bytes");
+        return fail("truncated: a safetensors file begins with the 8-byte length of its header, this one has " + std::to_string(bytes.size()) +
+                    " bytes");
     std::memcpy(&length, bytes.data(), sizeof length);
     const std::string header_length = "length (byte offset 0) is " + std::to_string(length);
     if (length > safetensors_file::max_header_bytes)
@@ -271,7 +275,8 @@ inline result<const safetensors_tensor*> safetensors_file::find_float(std::strin
     const safetensors_dtype d = (*t)->dtype;
     if (d == safetensors_dtype::f32 || d == safetensors_dtype::f16 || d == safetensors_dtype::bf16) return t;
     const char* why = d == safetensors_dtype::unknown ? " is unknown" : " cannot be read as floats";
-    return error{errc::unsupported, printable(path_, 4096) + ": tensor " + in_quotes(name) + ": dtype " + in_quotes((*t)->dtype_text) + why + "; F32, F16 and BF16 can"};
+    return error{errc::unsupported,
+                 printable(path_, 4096) + ": tensor " + in_quotes(name) + ": dtype " + in_quotes((*t)->dtype_text) + why + "; F32, F16 and BF16 can"};
 }
 
 inline result<std::vector<float>> safetensors_file::read_f32(std::string_view name) const {
@@ -287,7 +292,8 @@ inline result<void> safetensors_file::read_f32(std::string_view name, std::span<
     if (!t) return t.error();
     if (out.size() != (*t)->elements)
         return error{errc::invalid_argument, printable(path_, 4096) + ": tensor " + in_quotes(name) + " has " + std::to_string((*t)->elements) +
-                                                 " elements (shape " + detail::shape_text((*t)->shape) + "), there is room for " + std::to_string(out.size())};
+                                                 " elements (shape " + detail::shape_text((*t)->shape) + "), there is room for " +
+                                                 std::to_string(out.size())};
     detail::widen((*t)->data, (*t)->dtype, out);
     return {};
 }

@@ -8,10 +8,9 @@ QNT_INLINE ops::f32 power_of_two(ops::i32 e) { return ops::as_f32(ops::shift_lef
 // NaN. x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, Cody and Waite 1980), then e^r = 1 + (r + r^2 P(r)) with the P of degree 4
 // that is minimax for the relative error (Remez; coefficients rounded one by one, the rest refitted; 0.04 ulp), then n into the exponent.
 QNT_INLINE ops::f32 exp(ops::f32 x) {
-    const ops::f32 magic = ops::set1(0x1.8p23f);  // an addend that leaves no bit for a fraction: n appears in the low bits of the sum
+    const ops::f32 magic = ops::set1(0x1.8p23f + 512.0f);  // leaves no bit for a fraction: the low bits of the sum are n + 512
     x = ops::max(ops::set1(-104.0f), ops::min(ops::set1(89.0f), x));
     const ops::f32 shifted = ops::fma(x, ops::set1(0x1.715476p0f), magic), nf = ops::sub(shifted, magic);
-    const ops::i32 n = ops::add_i(ops::as_i32(shifted), ops::set1_i(-0x4b400000));
     ops::f32 r = ops::fma(nf, ops::set1(-0x1.62e43p-1f), x);
     r = ops::fma(nf, ops::set1(0x1.05c61p-29f), r);
     ops::f32 p = ops::fma(ops::set1(0x1.6ff098p-10f), r, ops::set1(0x1.1257d2p-7f));
@@ -20,8 +19,9 @@ QNT_INLINE ops::f32 exp(ops::f32 x) {
     p = ops::fma(p, r, ops::set1(0.5f));
     p = ops::add(ops::fma(p, ops::mul(r, r), r), ops::set1(1.0f));
     // 2^n in two halves: n from -150 to 128 does not fit an exponent. The first product is exact, the second rounds once.
-    const ops::i32 half = ops::add_i(ops::shift_right<1>(ops::add_i(n, ops::set1_i(256))), ops::set1_i(-128)), rest = ops::add_i(n, ops::neg_i(half));
-    return ops::mul(ops::mul(p, power_of_two(half)), power_of_two(rest));
+    const ops::i32 biased = ops::and_i(ops::as_i32(shifted), ops::set1_i(1023)), bias = ops::set1_i(-256);
+    const ops::i32 half = ops::shift_right<1>(biased), rest = ops::add_i(biased, ops::neg_i(half));
+    return ops::mul(ops::mul(p, power_of_two(ops::add_i(half, bias))), power_of_two(ops::add_i(rest, bias)));
 }
 
 // GELU in its tanh form (Hendrycks and Gimpel 2016, arXiv:1606.08415): x / 2 * (1 + tanh(u)) = x / (1 + e^(-2 u)),

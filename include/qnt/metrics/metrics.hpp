@@ -35,19 +35,26 @@ inline error_stats error_of(const matrix_view<const float>& reference, const mat
     return s;
 }
 inline error_stats error_of(std::span<const float> reference, std::span<const float> approximation) {
-    return error_of(matrix_view<const float>{reference.data(), 1, reference.size()}, matrix_view<const float>{approximation.data(), 1, approximation.size()});
+    return error_of(matrix_view<const float>{reference.data(), 1, reference.size()},
+                    matrix_view<const float>{approximation.data(), 1, approximation.size()});
 }
 
 // Mean of (reference - approximation)^2; 0 for no elements.
-inline double mse(const matrix_view<const float>& reference, const matrix_view<const float>& approximation) { return error_of(reference, approximation).mse; }
+inline double mse(const matrix_view<const float>& reference, const matrix_view<const float>& approximation) {
+    return error_of(reference, approximation).mse;
+}
 inline double mse(std::span<const float> reference, std::span<const float> approximation) { return error_of(reference, approximation).mse; }
 
 // 10 log10(|reference|^2 / |reference - approximation|^2): infinite if they are equal.
-inline double sqnr_db(const matrix_view<const float>& reference, const matrix_view<const float>& approximation) { return error_of(reference, approximation).sqnr_db; }
+inline double sqnr_db(const matrix_view<const float>& reference, const matrix_view<const float>& approximation) {
+    return error_of(reference, approximation).sqnr_db;
+}
 inline double sqnr_db(std::span<const float> reference, std::span<const float> approximation) { return error_of(reference, approximation).sqnr_db; }
 
 // reference . approximation / (|reference| |approximation|); 1 if both are all zeros, 0 if one is.
-inline double cosine(const matrix_view<const float>& reference, const matrix_view<const float>& approximation) { return error_of(reference, approximation).cosine; }
+inline double cosine(const matrix_view<const float>& reference, const matrix_view<const float>& approximation) {
+    return error_of(reference, approximation).cosine;
+}
 inline double cosine(std::span<const float> reference, std::span<const float> approximation) { return error_of(reference, approximation).cosine; }
 
 // Largest |reference - approximation|, the difference in f32.
@@ -93,7 +100,8 @@ inline std::size_t argmax(std::span<const float> x) {  // the first of equals; x
     return best;
 }
 inline void check_logits(const char* function, std::size_t p, std::size_t q) {
-    if (p != q) contract_violation(std::string(function) + ": logits of " + std::to_string(p) + " and " + std::to_string(q) + " tokens must be equally many");
+    if (p != q)
+        contract_violation(std::string(function) + ": logits of " + std::to_string(p) + " and " + std::to_string(q) + " tokens must be equally many");
 }
 
 }  // namespace QNT_BASELINE
@@ -125,7 +133,8 @@ inline bool top1_agrees(std::span<const float> logits_p, std::span<const float> 
 // -log softmax(logits)[target], in nats.
 inline double negative_log_likelihood(std::span<const float> logits, std::size_t target) {
     if (target >= logits.size())
-        detail::contract_violation("qnt::negative_log_likelihood: token " + std::to_string(target) + " of " + std::to_string(logits.size()) + " logits");
+        detail::contract_violation("qnt::negative_log_likelihood: token " + std::to_string(target) + " of " + std::to_string(logits.size()) +
+                                   " logits");
     const detail::softmax_norm n = detail::norm_of(logits);
     return n.log_sum - (double(logits[target]) - n.max);
 }
@@ -149,8 +158,8 @@ public:
         sum_ += other.sum_;
         sum_of_squares_ += other.sum_of_squares_;
     }
-    std::size_t count() const { return count_; }                  // tokens
-    double mean_nll() const { return sum_ / double(count_); }     // nats per token; NaN for no tokens
+    std::size_t count() const { return count_; }               // tokens
+    double mean_nll() const { return sum_ / double(count_); }  // nats per token; NaN for no tokens
     double ppl() const { return std::exp(mean_nll()); }
     double standard_error() const {  // of ppl(); NaN for less than two tokens
         const double variance = sum_of_squares_ / double(count_) - mul(mean_nll(), mean_nll());

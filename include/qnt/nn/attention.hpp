@@ -31,10 +31,22 @@ inline void attention(const matrix_view<float>& out, const matrix_view<const flo
         detail::contract_violation("qnt::attention: " + std::to_string(q.rows) + " rows from position " + std::to_string(first_position) +
                                    " on, but layer " + std::to_string(layer) + " holds " + std::to_string(cache.length(layer)) + " positions");
     if (q.rows == 0) return;
-    const auto* keys = reinterpret_cast<const float*>(cache.keys(layer, 0));
-    const auto* values = reinterpret_cast<const float*>(cache.values(layer, 0));
-    const kernels::attention_args args{q.data, q.row_stride, out.data, out.row_stride, keys, cache.keys_per_head(), values, cache.values_per_head(),
-                                       cache.value_row(), q.rows, d, first_position, 1.0f / std::sqrt(float(d)), round_up(seen, kv_cache::block)};
+    const fp_env env;
+    kernels::attention_args args{};
+    args.q = q.data;
+    args.q_stride = q.row_stride;
+    args.out = out.data;
+    args.out_stride = out.row_stride;
+    args.keys = reinterpret_cast<const float*>(cache.keys(layer, 0));
+    args.keys_stride = cache.keys_per_head();
+    args.values = reinterpret_cast<const float*>(cache.values(layer, 0));
+    args.values_stride = cache.values_per_head();
+    args.values_row = cache.value_row();
+    args.tokens = q.rows;
+    args.head_dim = d;
+    args.first_position = first_position;
+    args.scale = 1.0f / std::sqrt(float(d));
+    args.scores_stride = round_up(seen, kv_cache::block);
     const auto kernel = kernels::attention[std::size_t(isa::active())];
     const std::size_t rows = q.rows < kernels::attention_rows ? q.rows : kernels::attention_rows;
     detail::spread(executor, cache.heads() * ceil_div(q.rows, kernels::attention_rows), 2 * rows * seen * d, [&](std::size_t begin, std::size_t end) {

@@ -29,11 +29,11 @@ public:
     // Empty, with room for `capacity` positions in each layer of `heads` heads of `head_dim` numbers.
     // Errors: invalid_argument (one of them is 0), out_of_memory.
     static result<kv_cache> create(std::size_t layers, std::size_t heads, std::size_t head_dim, std::size_t capacity) {
-        const std::string shape = "kv_cache of " + std::to_string(layers) + " layers, " + std::to_string(heads) + " heads of " + std::to_string(head_dim) +
-                                  " numbers, capacity " + std::to_string(capacity);
+        const std::string shape = "kv_cache of " + std::to_string(layers) + " layers, " + std::to_string(heads) + " heads of " +
+                                  std::to_string(head_dim) + " numbers, capacity " + std::to_string(capacity);
         if (layers == 0 || heads == 0 || head_dim == 0 || capacity == 0) return error{errc::invalid_argument, shape + ": all must be positive"};
         const double floats = double(layers) * double(heads) * (double(capacity) + double(block)) * (2.0 * double(head_dim) + double(block));
-        if (floats > 0x1p58) return error{errc::out_of_memory, shape + ": larger than any memory"};
+        if (floats > 0x1p45) return error{errc::out_of_memory, shape + ": larger than any memory"};
         kv_cache c;
         c.layers_ = layers;
         c.heads_ = heads;
@@ -48,10 +48,12 @@ public:
     std::size_t layers() const { return layers_; }
     std::size_t heads() const { return heads_; }
     std::size_t head_dim() const { return head_dim_; }
-    std::size_t capacity() const { return capacity_; }    // positions
-    std::size_t bytes() const { return memory_.size(); }  // of all memory
-    scalar_type type() const { return scalar_type::f32; }  // of what is stored
-    std::size_t length(std::size_t layer) const { return check_layer("length", layer), lengths()[layer]; }  // positions stored
+    std::size_t capacity() const { return capacity_; }
+    std::size_t bytes() const { return memory_.size(); }
+    // Of the stored numbers.
+    scalar_type type() const { return scalar_type::f32; }
+    // Positions stored.
+    std::size_t length(std::size_t layer) const { return check_layer("length", layer), lengths()[layer]; }
 
     // Stores k[T, heads * d] and v[T, heads * d] as the next T positions of a layer; rows may be parts of wider ones (a fused q, k, v).
     // contract_error, with nothing stored: other shapes, or more positions than the capacity.
@@ -91,7 +93,8 @@ private:
     const std::size_t* lengths() const { return const_cast<kv_cache*>(this)->lengths(); }
     void check_layer(const char* function, std::size_t layer) const {
         if (layer >= layers_)
-            detail::contract_violation(std::string("qnt::kv_cache::") + function + ": there is no layer " + std::to_string(layer) + " of " + std::to_string(layers_));
+            detail::contract_violation(std::string("qnt::kv_cache::") + function + ": there is no layer " + std::to_string(layer) + " of " +
+                                       std::to_string(layers_));
     }
     void check_element(const char* function, std::size_t layer, std::size_t head, std::size_t position, std::size_t i) const {
         check_layer(function, layer);
@@ -112,9 +115,9 @@ inline void append(kv_cache& cache, std::size_t layer, const matrix_view<const f
     cache.check_layer("append", layer);
     const std::size_t d = cache.head_dim(), first = cache.lengths()[layer];
     if (k.rows != v.rows || k.cols != cache.heads() * d || v.cols != k.cols || k.col_stride != 1 || v.col_stride != 1)
-        contract_violation("qnt::kv_cache::append: k[" + std::to_string(k.rows) + ", " + std::to_string(k.cols) + "] and v[" + std::to_string(v.rows) + ", " +
-                           std::to_string(v.cols) + "] must both be [positions, " + std::to_string(cache.heads()) + " * " + std::to_string(d) +
-                           "], with dense rows");
+        contract_violation("qnt::kv_cache::append: k[" + std::to_string(k.rows) + ", " + std::to_string(k.cols) + "] and v[" +
+                           std::to_string(v.rows) + ", " + std::to_string(v.cols) + "] must both be [positions, " + std::to_string(cache.heads()) +
+                           " * " + std::to_string(d) + "], with dense rows");
     if (k.rows > cache.capacity() - first)
         contract_violation("qnt::kv_cache::append: " + std::to_string(k.rows) + " positions from position " + std::to_string(first) + " of layer " +
                            std::to_string(layer) + " on exceed the capacity of " + std::to_string(cache.capacity()) + " positions");

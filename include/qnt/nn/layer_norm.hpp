@@ -19,8 +19,8 @@ inline void layer_norm(const matrix_view<float>& y, const matrix_view<const floa
                        float eps, executor_ref executor = {}) {
     if (y.rows != x.rows || y.cols != x.cols || gamma.size() != x.cols || beta.size() != x.cols)
         detail::contract_violation("qnt::layer_norm: y[" + std::to_string(y.rows) + ", " + std::to_string(y.cols) + "] must have the shape of x[" +
-                                   std::to_string(x.rows) + ", " + std::to_string(x.cols) + "], gamma[" + std::to_string(gamma.size()) + "] and beta[" +
-                                   std::to_string(beta.size()) + "] its columns");
+                                   std::to_string(x.rows) + ", " + std::to_string(x.cols) + "], gamma[" + std::to_string(gamma.size()) +
+                                   "] and beta[" + std::to_string(beta.size()) + "] its columns");
     if (y.col_stride != 1 || x.col_stride != 1) detail::contract_violation("qnt::layer_norm: the rows of x and y must be dense (col_stride 1)");
     if (x.cols == 0) return;
     const auto normalize = kernels::layer_norm_row[std::size_t(isa::active())];

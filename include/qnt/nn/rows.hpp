@@ -9,8 +9,7 @@ namespace qnt::detail {
 inline namespace QNT_BASELINE {
 
 // f(begin, end) over n items of `work` multiplications each: on this thread where there is less work than waking another takes.
-template <class F>
-void spread(executor_ref executor, std::size_t n, std::size_t work, const F& f) {
+template <class F> void spread(executor_ref executor, std::size_t n, std::size_t work, const F& f) {
     const auto some = [&](std::size_t begin, std::size_t end) {
         const fp_env env;
         f(begin, end);
