@@ -22,6 +22,7 @@
 #include "../isa/foreach.hpp"
 #define QNT_ISA_FILE "../kernels/activations.inl"
 #include "../isa/foreach.hpp"
+#include "compiled.hpp"
 
 // One entry per instruction set of this architecture, in the order of isa::id.
 #if defined(__x86_64__)
