@@ -11,8 +11,8 @@ using qnt::compute_mode;
 using qnt::matrix_view;
 using test::random_floats;
 
-const char* const formats[] = {"f32",       "f16",      "bf16",        "int8",      "int8_channel", "int8:32",  "int8:48:f32", "nf4:64", "nf4:48:bf16", "nf4_dq:64",
-                               "int4:32",   "int4:128", "int4:144:f32", "uint4:64", "uint4:16:bf16"};
+const char* const formats[] = {"f32",         "f16",       "bf16",    "int8",     "int8_channel", "int8:32",  "int8:48:f32",  "nf4:64",
+                               "nf4:48:bf16", "nf4_dq:64", "int4:32", "int4:128", "int4:144:f32", "uint4:64", "uint4:16:bf16"};
 
 struct shape {
     std::size_t n, k, m;
@@ -69,7 +69,11 @@ struct plain_weights {
     std::vector<float> scales, dense;
 
     explicit plain_weights(const qnt::any_matrix& w)
-        : format(w.format().info), shape(w.shape()), codes(shape.rows * shape.cols), zeros(shape.rows * shape.groups()), scales(shape.rows * shape.groups(), 1.0f) {
+        : format(w.format().info),
+          shape(w.shape()),
+          codes(shape.rows * shape.cols),
+          zeros(shape.rows * shape.groups()),
+          scales(shape.rows * shape.groups(), 1.0f) {
         if (format.is_dense()) {
             dense.resize(codes.size());
             qnt::dequantize(matrix_view<float>{dense.data(), shape.rows, shape.cols}, w.view());
@@ -133,7 +137,8 @@ TEST_CASE("every format, mode and shape equals the normative order bit for bit o
                 for (std::size_t m = 0; m < s.m; ++m) {
                     const float* row = &x[m * s.k];
                     const plain_activations a(row, cut);
-                    for (std::size_t r = 0; r < s.n; ++r) expected.push_back(mode == qnt::exact ? plain.exact_product(r, row) : plain.int8_product(r, a, cut));
+                    for (std::size_t r = 0; r < s.n; ++r)
+                        expected.push_back(mode == qnt::exact ? plain.exact_product(r, row) : plain.int8_product(r, a, cut));
                 }
                 INFO(format << " [" << s.n << ", " << s.k << "] M=" << s.m << " " << qnt::name_of(mode));
                 test::on_every_isa([&](qnt::isa::id) { REQUIRE(test::same_bits(product(w, x, s.m, {.mode = mode}), expected)); });
@@ -221,9 +226,11 @@ TEST_CASE("epilogues are bias, then activation, then residual, in any order of w
     const auto gelu = [](double v) { return 0.5 * v * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))); };
     std::vector<float> first;
     test::on_every_isa([&](qnt::isa::id) {
-        for (const qnt::epilogue_list& e : {qnt::bias{bias} | qnt::gelu_tanh | qnt::residual{rs}, qnt::epilogue_list(qnt::residual{rs}) | qnt::gelu_tanh | qnt::bias{bias}}) {
+        for (const qnt::epilogue_list& e :
+             {qnt::bias{bias} | qnt::gelu_tanh | qnt::residual{rs}, qnt::epilogue_list(qnt::residual{rs}) | qnt::gelu_tanh | qnt::bias{bias}}) {
             qnt::gemm(matrix_view<float>{y.data(), m, n}, xs, w, {.epilogue = e});
-            for (std::size_t i = 0; i < m * n; ++i) CHECK(y[i] == Approx(gelu(double(plain[i] + bias[i % n])) + double(residual[i])).epsilon(1e-5).margin(1e-5));
+            for (std::size_t i = 0; i < m * n; ++i)
+                CHECK(y[i] == Approx(gelu(double(plain[i] + bias[i % n])) + double(residual[i])).epsilon(1e-5).margin(1e-5));
             if (first.empty()) first = y;
             REQUIRE(test::same_bits(first, y));
         }
@@ -336,7 +343,8 @@ TEST_CASE("no byte outside of the operands is touched") {
             for (const compute_mode mode : modes_of(w))
                 test::on_every_isa([&](qnt::isa::id) {
                     qnt::gemm(matrix_view<float>{y.data(), m, n}, matrix_view<const float>{x.data(), m, k}, view,
-                              {.mode = mode, .epilogue = qnt::bias{bias.span()} | qnt::gelu_tanh | qnt::residual{matrix_view<const float>{residual.data(), m, n}}});
+                              {.mode = mode,
+                               .epilogue = qnt::bias{bias.span()} | qnt::gelu_tanh | qnt::residual{matrix_view<const float>{residual.data(), m, n}}});
                     ++cases;
                 });
         }

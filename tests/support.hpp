@@ -30,8 +30,7 @@ inline std::vector<float> random_floats(std::size_t n, unsigned seed, float scal
 }
 
 // Runs f(id) with every instruction set of this machine forced; a kernel that does not follow the choice fails.
-template <class F>
-void on_every_isa(F&& f) {
+template <class F> void on_every_isa(F&& f) {
     std::size_t ran = 0;
     for (std::size_t i = 0; i < qnt::isa::count; ++i) {
         const auto id = qnt::isa::id(i);
@@ -46,11 +45,12 @@ void on_every_isa(F&& f) {
     REQUIRE(ran >= 1);
 }
 
-inline bool same_bits(std::span<const float> a, std::span<const float> b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0; }
+inline bool same_bits(std::span<const float> a, std::span<const float> b) {
+    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
+}
 
 // n elements that end right before a page that must not be touched, and (at_start) or that begin right behind one.
-template <class T>
-class guarded {
+template <class T> class guarded {
 public:
     explicit guarded(std::size_t n, bool at_start = false) : n_(n) {
         const std::size_t page = std::size_t(sysconf(_SC_PAGESIZE)), bytes = n * sizeof(T), inner = (bytes + page - 1) / page * page;
@@ -80,8 +80,7 @@ struct chaotic_executor {
     void parallel_for(std::size_t n, std::size_t grain, qnt::range_function f) const {
         const std::size_t steps = (n + grain - 1) / grain, each = std::max<std::size_t>(1, steps / threads) * grain;
         std::vector<std::thread> running;
-        for (std::size_t chunk = (n + each - 1) / each; chunk-- > 0;)
-            running.emplace_back([=] { f(chunk * each, std::min(n, (chunk + 1) * each)); });
+        for (std::size_t chunk = (n + each - 1) / each; chunk-- > 0;) running.emplace_back([=] { f(chunk * each, std::min(n, (chunk + 1) * each)); });
         for (std::thread& t : running) t.join();
     }
 };

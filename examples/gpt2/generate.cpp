@@ -37,7 +37,9 @@ struct outcome {
     double load_ms = 0, prefill_s = 0, decode_s = 0;
 };
 
-double seconds_since(std::chrono::steady_clock::time_point start) { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 std::string read_text(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
@@ -108,7 +110,8 @@ void run(const settings& s) {
     const gpt2::model model = gpt2::model::load(s.model, options_of(s), pool);
     const gpt2::tokenizer tokenizer(s.model);
     if (tokenizer.vocab_size() != model.config().vocab_size)
-        throw std::runtime_error(s.model + ": vocab.json has " + std::to_string(tokenizer.vocab_size()) + " tokens, config.json says " + std::to_string(model.config().vocab_size));
+        throw std::runtime_error(s.model + ": vocab.json has " + std::to_string(tokenizer.vocab_size()) + " tokens, config.json says " +
+                                 std::to_string(model.config().vocab_size));
     const double load_ms = 1e3 * seconds_since(start);
     const outcome o = generate(s, model, tokenizer, pool);
     const double prefill = double(o.prompt_ids.size()) / o.prefill_s, decode = o.ids.size() > 1 ? double(o.ids.size() - 1) / o.decode_s : 0.0;
@@ -130,8 +133,9 @@ void run(const settings& s) {
         j["threads"] = pool.size();
         std::puts(j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
     } else {
-        std::fprintf(stderr, "\n%s: %.2f MB, %.2f bits per weight, %s on %s, %zu threads; load %.0f ms, prefill %.0f tok/s, decode %.0f tok/s\n", format.c_str(),
-                     double(model.bytes()) / 1e6, model.effective_bits(), modes_of(model).c_str(), qnt::isa::name(qnt::isa::active()), pool.size(), load_ms, prefill, decode);
+        std::fprintf(stderr, "\n%s: %.2f MB, %.2f bits per weight, %s on %s, %zu threads; load %.0f ms, prefill %.0f tok/s, decode %.0f tok/s\n",
+                     format.c_str(), double(model.bytes()) / 1e6, model.effective_bits(), modes_of(model).c_str(), qnt::isa::name(qnt::isa::active()),
+                     pool.size(), load_ms, prefill, decode);
     }
 }
 
@@ -142,7 +146,9 @@ int main(int argc, char** argv) {
     CLI::App app{"Generates text with a GPT-2 model from quantized weights."};
     app.add_option("--model", s.model, "folder with config.json, model.safetensors, vocab.json, merges.txt")->capture_default_str();
     app.add_option("--prompt", s.prompt, "text to continue")->capture_default_str();
-    auto* format = app.add_option("--format", s.format, "of all matrices: f32 f16 bf16 int8 int8_channel int8:32 nf4:64 nf4_dq:64 int4:32 uint4:64 ...")->capture_default_str();
+    auto* format =
+        app.add_option("--format", s.format, "of all matrices: f32 f16 bf16 int8 int8_channel int8:32 nf4:64 nf4_dq:64 int4:32 uint4:64 ...")
+            ->capture_default_str();
     app.add_option("--policy", s.policy, "JSON file of [pattern, format] rules, instead of --format")->excludes(format);
     app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
     app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();

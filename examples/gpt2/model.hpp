@@ -36,12 +36,14 @@ inline config read_config(const std::string& path) {
     const auto size = [&](const char* field, std::size_t most) -> std::size_t {
         if (!json.contains(field) || !json[field].is_number_unsigned()) refuse("'" + std::string(field) + "' is missing or not a whole number");
         const auto value = json[field].get<std::size_t>();
-        if (value == 0 || value > most) refuse("'" + std::string(field) + "' is " + std::to_string(value) + ", it should be from 1 to " + std::to_string(most));
+        if (value == 0 || value > most)
+            refuse("'" + std::string(field) + "' is " + std::to_string(value) + ", it should be from 1 to " + std::to_string(most));
         return value;
     };
     if (json.value("model_type", "gpt2") != "gpt2") refuse("'model_type' is '" + json["model_type"].get<std::string>() + "', only gpt2 is supported");
     const std::string activation = json.value("activation_function", "gelu_new");
-    if (activation != "gelu_new" && activation != "gelu_pytorch_tanh") refuse("'activation_function' is '" + activation + "', only gelu_new is supported");
+    if (activation != "gelu_new" && activation != "gelu_pytorch_tanh")
+        refuse("'activation_function' is '" + activation + "', only gelu_new is supported");
     config c;
     c.n_layer = size("n_layer", 1024);
     c.n_embd = size("n_embd", 1 << 16);
@@ -53,24 +55,25 @@ inline config read_config(const std::string& path) {
         if (!json["layer_norm_epsilon"].is_number()) refuse("'layer_norm_epsilon' is not a number");
         c.layer_norm_epsilon = json["layer_norm_epsilon"].get<float>();
     }
-    if (c.n_embd % c.n_head != 0) refuse("'n_embd' (" + std::to_string(c.n_embd) + ") is not a multiple of 'n_head' (" + std::to_string(c.n_head) + ")");
+    if (c.n_embd % c.n_head != 0)
+        refuse("'n_embd' (" + std::to_string(c.n_embd) + ") is not a multiple of 'n_head' (" + std::to_string(c.n_head) + ")");
     return c;
 }
 
 struct linear {
-    qnt::any_matrix weight;    // [out, in]
-    std::vector<float> bias;   // [out]
+    qnt::any_matrix weight;   // [out, in]
+    std::vector<float> bias;  // [out]
 };
 struct norm {
     std::vector<float> gain, bias;  // [n_embd]
 };
 struct layer {
     norm ln_1;
-    linear c_attn;        // [3 n_embd, n_embd]: q, k, v
-    linear attn_c_proj;   // [n_embd, n_embd]
+    linear c_attn;       // [3 n_embd, n_embd]: q, k, v
+    linear attn_c_proj;  // [n_embd, n_embd]
     norm ln_2;
-    linear c_fc;          // [n_inner, n_embd]
-    linear mlp_c_proj;    // [n_embd, n_inner]
+    linear c_fc;        // [n_inner, n_embd]
+    linear mlp_c_proj;  // [n_embd, n_inner]
 };
 
 struct load_options {
@@ -101,7 +104,7 @@ public:
     double effective_bits() const { return 8.0 * double(bytes_) / double(parameters_); }
 
     // The parts, for session.
-    const qnt::any_matrix& wte() const { return wte_; }                                               // [vocab, n_embd]
+    const qnt::any_matrix& wte() const { return wte_; }                                                           // [vocab, n_embd]
     std::span<const float> position(std::size_t p) const { return {&wpe_[p * config_.n_embd], config_.n_embd}; }  // [n_embd]
     std::span<const layer> layers() const { return layers_; }
     const norm& ln_f() const { return ln_f_; }
@@ -134,7 +137,8 @@ inline model model::load(const std::string& folder, const load_options& options,
             for (const std::size_t d : s) out += (out.size() > 1 ? ", " : "") + std::to_string(d);
             return out + "]";
         };
-        if (t.shape != shape) throw std::runtime_error(path + ": tensor '" + t.name + "' has shape " + text(t.shape) + ", config.json says " + text(shape));
+        if (t.shape != shape)
+            throw std::runtime_error(path + ": tensor '" + t.name + "' has shape " + text(t.shape) + ", config.json says " + text(shape));
         std::vector<float> values = file.read_f32(t.name).value();
         m.parameters_ += values.size();
         return values;
@@ -177,7 +181,9 @@ class session {
 public:
     // model and executor must outlive the session. Throws qnt::exception when the cache does not fit into memory.
     session(const model& m, qnt::executor_ref executor)
-        : model_(&m), executor_(executor), cache_(qnt::kv_cache::create(m.config().n_layer, m.config().n_head, m.config().head_size(), m.config().n_ctx).value()) {}
+        : model_(&m),
+          executor_(executor),
+          cache_(qnt::kv_cache::create(m.config().n_layer, m.config().n_head, m.config().head_size(), m.config().n_ctx).value()) {}
 
     std::size_t position() const { return position_; }
     void restart() {
@@ -210,7 +216,8 @@ private:
         const std::size_t t = ids.size(), d = c.n_embd;
         if (t == 0) throw std::runtime_error("no tokens to run");
         if (t > c.n_ctx - position_)
-            throw std::runtime_error("context is full: " + std::to_string(position_) + " + " + std::to_string(t) + " tokens, the model has room for " + std::to_string(c.n_ctx));
+            throw std::runtime_error("context is full: " + std::to_string(position_) + " + " + std::to_string(t) +
+                                     " tokens, the model has room for " + std::to_string(c.n_ctx));
         x_.resize(t * d);
         normed_.resize(t * d);
         qkv_.resize(t * 3 * d);
@@ -249,8 +256,10 @@ private:
     void head(std::size_t first, std::size_t count, float* out) {
         const config& c = model_->config();
         const matrix normed{normed_.data(), count, c.n_embd};
-        qnt::layer_norm(normed, const_matrix{&x_[first * c.n_embd], count, c.n_embd}, model_->ln_f().gain, model_->ln_f().bias, c.layer_norm_epsilon, executor_);
-        qnt::gemm(matrix{out, count, c.vocab_size}, const_matrix(normed), model_->wte().view(), {.mode = mode_of(model_->wte()), .executor = executor_});
+        qnt::layer_norm(normed, const_matrix{&x_[first * c.n_embd], count, c.n_embd}, model_->ln_f().gain, model_->ln_f().bias, c.layer_norm_epsilon,
+                        executor_);
+        qnt::gemm(matrix{out, count, c.vocab_size}, const_matrix(normed), model_->wte().view(),
+                  {.mode = mode_of(model_->wte()), .executor = executor_});
     }
 
     void product(const matrix& y, const matrix& x, const linear& w, const qnt::epilogue_list& epilogue) {

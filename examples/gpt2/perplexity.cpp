@@ -46,7 +46,8 @@ void run(const settings& s) {
         const auto logits = session.forward_all(part);
         std::vector<double> nll(part.size() - 1);
         pool.parallel_for(nll.size(), 16, [&](std::size_t begin, std::size_t end) {
-            for (std::size_t t = begin; t < end; ++t) nll[t] = qnt::negative_log_likelihood(logits.subspan(t * vocab, vocab), std::size_t(part[t + 1]));
+            for (std::size_t t = begin; t < end; ++t)
+                nll[t] = qnt::negative_log_likelihood(logits.subspan(t * vocab, vocab), std::size_t(part[t + 1]));
         });
         for (const double n : nll) sum.add(n);
     }

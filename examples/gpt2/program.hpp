@@ -10,10 +10,11 @@
 namespace gpt2 {
 
 inline const std::vector<std::string> mode_names{"automatic", "int8", "exact"};
-inline qnt::compute_mode parse_mode(const std::string& name) { return name == "exact" ? qnt::exact : name == "int8" ? qnt::int8_activations : qnt::automatic; }
+inline qnt::compute_mode parse_mode(const std::string& name) {
+    return name == "exact" ? qnt::exact : name == "int8" ? qnt::int8_activations : qnt::automatic;
+}
 
-template <class Run>
-int run_program(const char* name, CLI::App& app, int argc, char** argv, const Run& run) {
+template <class Run> int run_program(const char* name, CLI::App& app, int argc, char** argv, const Run& run) {
     try {
         app.parse(argc, argv);
         run();

@@ -22,16 +22,11 @@ struct known_format {
     const char* default_scale;  // of formats whose scale type can be chosen; else empty
 };
 inline constexpr known_format known_formats[] = {
-    {"f32", info_of<dense_format<float>>, ""},
-    {"f16", info_of<dense_format<f16>>, ""},
-    {"bf16", info_of<dense_format<bf16>>, ""},
-    {"int8", info_of<int8>, ""},
-    {"int8_channel", info_of<int8_channel>, ""},
-    {"int8", info_of<int8_group<dynamic_group>>, "f16"},
-    {"nf4", info_of<nf4<dynamic_group>>, "f32"},
-    {"nf4_dq", info_of<nf4_dq<dynamic_group>>, ""},
-    {"int4", info_of<int4<dynamic_group>>, "f16"},
-    {"uint4", info_of<uint4<dynamic_group>>, "f16"},
+    {"f32", info_of<dense_format<float>>, ""},     {"f16", info_of<dense_format<f16>>, ""},
+    {"bf16", info_of<dense_format<bf16>>, ""},     {"int8", info_of<int8>, ""},
+    {"int8_channel", info_of<int8_channel>, ""},   {"int8", info_of<int8_group<dynamic_group>>, "f16"},
+    {"nf4", info_of<nf4<dynamic_group>>, "f32"},   {"nf4_dq", info_of<nf4_dq<dynamic_group>>, ""},
+    {"int4", info_of<int4<dynamic_group>>, "f16"}, {"uint4", info_of<uint4<dynamic_group>>, "f16"},
 };
 }  // namespace detail
 
@@ -49,7 +44,9 @@ struct any_format {
 
 template <format_type F>
     requires is_static_group<F>
-any_format format_of() { return {info_of<F>, F::scaling::group}; }
+any_format format_of() {
+    return {info_of<F>, F::scaling::group};
+}
 
 // Packed weights in panels, owned, with a format known at run time.
 class any_matrix {
@@ -86,9 +83,10 @@ inline std::string format_name(const any_format& f) {
 }
 
 inline error bad_format(std::string_view text, const std::string& why) {
-    return {errc::invalid_argument, "format '" + std::string(text) + "': " + why +
-                                        "; formats are f32, f16, bf16, int8, int8_channel, int8:G, nf4:G, nf4_dq:G, int4:G, uint4:G with G a multiple of 16 "
-                                        "(nf4:64, int4:32), and a scale type behind G if not the default one (int4:32:f32)"};
+    return {errc::invalid_argument,
+            "format '" + std::string(text) + "': " + why +
+                "; formats are f32, f16, bf16, int8, int8_channel, int8:G, nf4:G, nf4_dq:G, int4:G, uint4:G with G a multiple of 16 "
+                "(nf4:64, int4:32), and a scale type behind G if not the default one (int4:32:f32)"};
 }
 
 inline result<any_format> parse_format(std::string_view text) {
@@ -114,7 +112,10 @@ inline result<any_format> parse_format(std::string_view text) {
             return bad_format(text, "group '" + std::string(parts[1]) + "' is not a positive multiple of 16");
         if (count == 2) {
             if (!*k.default_scale) return bad_format(text, "the scale type of " + std::string(k.name) + " cannot be chosen");
-            f.info.scale = parts[2] == "f32" ? scalar_type::f32 : parts[2] == "f16" ? scalar_type::f16 : parts[2] == "bf16" ? scalar_type::bf16 : scalar_type::none;
+            f.info.scale = parts[2] == "f32"    ? scalar_type::f32
+                           : parts[2] == "f16"  ? scalar_type::f16
+                           : parts[2] == "bf16" ? scalar_type::bf16
+                                                : scalar_type::none;
             if (f.info.scale == scalar_type::none) return bad_format(text, "unknown scale type '" + std::string(parts[2]) + "'");
         }
         return f;
@@ -131,8 +132,7 @@ inline std::string any_format::name() const { return detail::format_name(*this);
 inline namespace QNT_BASELINE {
 
 // Calls visitor.template operator()<Code>() with the code of a known format: the one bridge from names to types.
-template <class Visitor>
-auto visit_code(const format_info& f, Visitor&& visitor) {
+template <class Visitor> auto visit_code(const format_info& f, Visitor&& visitor) {
     const std::string_view name = f.code_name;
     if (name == int8_code::name) return visitor.template operator()<int8_code>();
     if (name == int4_code::name) return visitor.template operator()<int4_code>();
@@ -146,7 +146,8 @@ template <class T>
     requires scalar<std::remove_const_t<T>>
 result<any_matrix> quantize(const matrix_view<T>& w, const any_format& format, const quantize_options& options = {}, executor_ref executor = {}) {
     const packed_shape shape = format.shape(w.rows, w.cols);
-    auto buffer = visit_code(format.info, [&]<class Code>() { return detail::quantize_as<Code, layout::panels>(w, format.info, shape, options, executor); });
+    auto buffer =
+        visit_code(format.info, [&]<class Code>() { return detail::quantize_as<Code, layout::panels>(w, format.info, shape, options, executor); });
     if (!buffer) return buffer.error();
     return any_matrix(format, shape, std::move(*buffer));
 }
@@ -174,8 +175,7 @@ void gemm(const matrix_view<Y>& y, const matrix_view<X>& x, const any_view<layou
     if (x.col_stride != 1 || y.col_stride != 1) detail::contract_violation("qnt::gemm: the rows of x and y must be dense (col_stride 1)");
     detail::gemm("gemm", detail::kernels_for(w.format), detail::rows_of(y), detail::rows_of(x), w, options);
 }
-template <scalar Y>
-void gemm(const matrix_view<Y>& y, const activations& x, const any_view<layout::panels>& w, const matmul_options& options = {}) {
+template <scalar Y> void gemm(const matrix_view<Y>& y, const activations& x, const any_view<layout::panels>& w, const matmul_options& options = {}) {
     if (y.col_stride != 1) detail::contract_violation("qnt::gemm: the rows of y must be dense (col_stride 1)");
     detail::gemm("gemm", detail::kernels_for(w.format), detail::rows_of(y), x, w, options);
 }

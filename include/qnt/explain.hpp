@@ -7,14 +7,14 @@
 namespace qnt {
 
 struct explanation {
-    std::string kernel;             // by grammar: (gemv|gemm).(int8act|exact).<format>[.i8table].<isa>
-    compute_mode mode;              // what `automatic` came to
-    std::string substitution;       // why it is not int8_activations, empty when it is
-    std::size_t weight_bytes = 0;   // read from memory, once for every block of x that fits the cache
-    std::size_t input_bytes = 0;    // of x as the kernel reads it: int8 codes and factors, or f32
-    std::size_t output_bytes = 0;   // of y, f32
+    std::string kernel;            // by grammar: (gemv|gemm).(int8act|exact).<format>[.i8table].<isa>
+    compute_mode mode;             // what `automatic` came to
+    std::string substitution;      // why it is not int8_activations, empty when it is
+    std::size_t weight_bytes = 0;  // read from memory, once for every block of x that fits the cache
+    std::size_t input_bytes = 0;   // of x as the kernel reads it: int8 codes and factors, or f32
+    std::size_t output_bytes = 0;  // of y, f32
     double multiply_adds = 0;
-    double intensity = 0;           // multiply-adds per byte of weights: below about 8 for int8 the memory is the bound, above the arithmetic
+    double intensity = 0;  // multiply-adds per byte of weights: below about 8 for int8 the memory is the bound, above the arithmetic
 };
 
 inline namespace QNT_BASELINE {

@@ -15,12 +15,12 @@
 
 namespace qnt {
 
-template <code Code, scaling Scaling>
-struct format {
+template <code Code, scaling Scaling> struct format {
     using code = Code;
     using scaling = Scaling;
     static_assert(dense<Code> == (Scaling::kind == granularity::none), "dense codes have no scale, all others have one");
-    static_assert(Scaling::offset == offset_kind::none || requires { requires Code::max_zero <= 15; }, "zero points need a code with max_zero <= 15");
+    static_assert(
+        Scaling::offset == offset_kind::none || requires { requires Code::max_zero <= 15; }, "zero points need a code with max_zero <= 15");
     static_assert(Scaling::offset == offset_kind::none || !Scaling::is_nested, "zero points and nested scales do not go together yet");
 };
 

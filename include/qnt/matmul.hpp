@@ -72,33 +72,33 @@ struct scalar_rows {
     scalar_type type;
     std::size_t rows, cols, stride;  // elements
 };
-template <class T>
-scalar_rows rows_of(const matrix_view<T>& v) { return {v.data, scalar_type_of<std::remove_const_t<T>>, v.rows, v.cols, v.row_stride}; }
+template <class T> scalar_rows rows_of(const matrix_view<T>& v) {
+    return {v.data, scalar_type_of<std::remove_const_t<T>>, v.rows, v.cols, v.row_stride};
+}
 
 inline namespace QNT_BASELINE {
 
 inline std::string shape_text(std::size_t r, std::size_t c) { return "[" + std::to_string(r) + ", " + std::to_string(c) + "]"; }
 
-template <operand_family Family, bool Zero>
-constexpr kernel_set make_kernel_set() {
+template <operand_family Family, bool Zero> constexpr kernel_set make_kernel_set() {
     constexpr bool is_dense = Family == operand_family::dense_f32 || Family == operand_family::dense_f16 || Family == operand_family::dense_bf16;
     if constexpr (is_dense) return {nullptr, kernels::exact_gemm<Family, Zero>};
     else return {kernels::int8_gemm<Family, Zero>, kernels::exact_gemm<Family, Zero>};
 }
-template <format_type F>
-inline constexpr detail::kernel_set kernels_of = make_kernel_set<info_of<F>.family, info_of<F>.has_zero()>();
+template <format_type F> inline constexpr detail::kernel_set kernels_of = make_kernel_set<info_of<F>.family, info_of<F>.has_zero()>();
 
 // The kernels of a format known at run time: this instantiates all of them.
 inline detail::kernel_set kernels_for(const format_info& f) {
     using family = operand_family;
     switch (f.family) {
-        case family::nibble_affine: return f.has_zero() ? make_kernel_set<family::nibble_affine, true>() : make_kernel_set<family::nibble_affine, false>();
-        case family::nibble_table: return make_kernel_set<family::nibble_table, false>();
-        case family::byte_value: return make_kernel_set<family::byte_value, false>();
-        case family::byte_table: return make_kernel_set<family::byte_table, false>();
-        case family::dense_f32: return make_kernel_set<family::dense_f32, false>();
-        case family::dense_f16: return make_kernel_set<family::dense_f16, false>();
-        case family::dense_bf16: return make_kernel_set<family::dense_bf16, false>();
+    case family::nibble_affine:
+        return f.has_zero() ? make_kernel_set<family::nibble_affine, true>() : make_kernel_set<family::nibble_affine, false>();
+    case family::nibble_table: return make_kernel_set<family::nibble_table, false>();
+    case family::byte_value: return make_kernel_set<family::byte_value, false>();
+    case family::byte_table: return make_kernel_set<family::byte_table, false>();
+    case family::dense_f32: return make_kernel_set<family::dense_f32, false>();
+    case family::dense_f16: return make_kernel_set<family::dense_f16, false>();
+    case family::dense_bf16: return make_kernel_set<family::dense_bf16, false>();
     }
     return {};
 }
@@ -131,11 +131,11 @@ inline void quantize_rows(activations& out, const detail::scalar_rows& x, const 
     else executor.parallel_for(x.rows, 1, some);
 }
 
-inline void check_shapes(const char* function, const any_view<layout::panels>& w, std::size_t y_rows, std::size_t y_cols, std::size_t x_rows, std::size_t x_cols,
-                         const matmul_options& options) {
+inline void check_shapes(const char* function, const any_view<layout::panels>& w, std::size_t y_rows, std::size_t y_cols, std::size_t x_rows,
+                         std::size_t x_cols, const matmul_options& options) {
     const auto fail = [&](const std::string& rule) {
         detail::contract_violation(std::string("qnt::") + function + ": " + rule + ": y" + detail::shape_text(y_rows, y_cols) + " = x" +
-                                        detail::shape_text(x_rows, x_cols) + " * w" + detail::shape_text(w.shape.rows, w.shape.cols) + "^T");
+                                   detail::shape_text(x_rows, x_cols) + " * w" + detail::shape_text(w.shape.rows, w.shape.cols) + "^T");
     };
     if (x_cols != w.shape.cols) fail("x must have as many columns as w");
     if (y_cols != w.shape.rows) fail("y must have as many columns as w has rows");
@@ -177,7 +177,8 @@ inline void run(kernels::gemm_function kernel, const kernels::gemm_args& a, std:
 
 inline segmentation segments_of(const any_view<layout::panels>& w) { return {w.shape.cols, w.shape.group}; }
 
-inline void multiply_int8(const kernels::gemm_function* kernel, const any_view<layout::panels>& w, kernels::gemm_args a, const activations& x, executor_ref executor) {
+inline void multiply_int8(const kernels::gemm_function* kernel, const any_view<layout::panels>& w, kernels::gemm_args a, const activations& x,
+                          executor_ref executor) {
     const fp_env env;
     const isa::id isa = isa::active();
     const std::size_t count = x.rows() * x.segments();
@@ -216,7 +217,8 @@ inline void multiply_exact(const kernels::gemm_function* kernel, kernels::gemm_a
 inline compute_mode resolve(compute_mode mode, const format_info& f, const char* function) {
     if (mode == compute_mode::automatic) return f.is_dense() ? exact : int8_activations;
     if (mode == int8_activations && f.is_dense())
-        detail::contract_violation(std::string("qnt::") + function + ": " + f.code_name + " weights have no int8_activations mode; use exact or automatic");
+        detail::contract_violation(std::string("qnt::") + function + ": " + f.code_name +
+                                   " weights have no int8_activations mode; use exact or automatic");
     return mode;
 }
 
@@ -241,7 +243,7 @@ inline void gemm(const char* function, const detail::kernel_set& kernels, const 
         detail::contract_violation(std::string("qnt::") + function + ": ready activations are int8, they cannot be multiplied in exact mode");
     if (!(x.cut() == segments_of(w)))
         detail::contract_violation(std::string("qnt::") + function + ": these activations were made for another group size than that of w (" +
-                                        std::to_string(w.shape.group_size()) + ")");
+                                   std::to_string(w.shape.group_size()) + ")");
     if (y.rows == 0 || y.cols == 0) return;
     multiply_int8(kernels.int8, w, weight_args(w, options.epilogue, const_cast<void*>(y.data), y.type, y.stride), x, options.executor);
 }
@@ -257,7 +259,7 @@ template <class T>
 activations quantize_activations(const matrix_view<T>& x, const any_view<layout::panels>& w, executor_ref executor = {}) {
     if (x.cols != w.shape.cols || x.col_stride != 1)
         detail::contract_violation("qnt::quantize_activations: x" + detail::shape_text(x.rows, x.cols) + " must have the columns of w" +
-                                        detail::shape_text(w.shape.rows, w.shape.cols) + ", in dense rows");
+                                   detail::shape_text(w.shape.rows, w.shape.cols) + ", in dense rows");
     activations out;
     detail::quantize_rows(out, detail::rows_of(x), detail::segments_of(w), executor);
     return out;
@@ -276,15 +278,17 @@ void gemm(const matrix_view<Y>& y, const activations& x, const packed_view<F>& w
     detail::gemm("gemm", detail::kernels_of<F>, detail::rows_of(y), x, w, options);
 }
 template <scalar Y, class X, format_type F>
-void gemm(const matrix_view<Y>& y, const X& x, const packed_matrix<F>& w, const matmul_options& options = {}) { gemm(y, x, w.view(), options); }
+void gemm(const matrix_view<Y>& y, const X& x, const packed_matrix<F>& w, const matmul_options& options = {}) {
+    gemm(y, x, w.view(), options);
+}
 
 // Kernels take panels only.
 template <scalar Y, class X, format_type F>
-void gemm(const matrix_view<Y>&, const X&, const packed_matrix<F, layout::rows>&, const matmul_options& = {}) = delete;  // repack<layout::panels>() it first
+void gemm(const matrix_view<Y>&, const X&, const packed_matrix<F, layout::rows>&,
+          const matmul_options& = {}) = delete;  // repack<layout::panels>() it first
 
 // y[N] = x[K] * w[N, K]^T. y and x: contiguous ranges of f32, f16 or bf16 (vector, array, span).
-template <class Y, class X, format_type F>
-void gemv(Y&& y, const X& x, const packed_view<F>& w, const matmul_options& options = {}) {
+template <class Y, class X, format_type F> void gemv(Y&& y, const X& x, const packed_view<F>& w, const matmul_options& options = {}) {
     const auto ys = std::span(y);
     const auto xs = std::span(x);
     using YT = typename decltype(ys)::element_type;
@@ -293,8 +297,9 @@ void gemv(Y&& y, const X& x, const packed_view<F>& w, const matmul_options& opti
     detail::gemm("gemv", detail::kernels_of<F>, detail::rows_of(matrix_view<YT>{ys.data(), 1, ys.size()}),
                  detail::rows_of(matrix_view<const XT>{xs.data(), 1, xs.size()}), w, options);
 }
-template <class Y, class X, format_type F>
-void gemv(Y&& y, const X& x, const packed_matrix<F>& w, const matmul_options& options = {}) { gemv(std::forward<Y>(y), x, w.view(), options); }
+template <class Y, class X, format_type F> void gemv(Y&& y, const X& x, const packed_matrix<F>& w, const matmul_options& options = {}) {
+    gemv(std::forward<Y>(y), x, w.view(), options);
+}
 template <class Y, class X, format_type F>
 void gemv(Y&&, const X&, const packed_matrix<F, layout::rows>&, const matmul_options& = {}) = delete;  // repack<layout::panels>() it first
 

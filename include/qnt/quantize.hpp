@@ -57,8 +57,7 @@ private:
 inline namespace QNT_BASELINE {
 
 // Rows [first, first + count) as dense f32, whatever the strides and type: out[count][cols].
-template <class T>
-void load_block(const matrix_view<T>& w, std::size_t first, std::size_t count, float* out) {
+template <class T> void load_block(const matrix_view<T>& w, std::size_t first, std::size_t count, float* out) {
     if (w.col_stride == 1) {
         for (std::size_t r = 0; r < count; ++r) {
             const T* from = w.row(first + r);
@@ -89,8 +88,7 @@ inline group_range range_of(const float* x, std::size_t n) {
 }
 
 // The work of quantize() for one code; format and group size are values, so that one instantiation serves all scale types.
-template <quantized_code Code>
-class quantizer {
+template <quantized_code Code> class quantizer {
 public:
     quantizer(const format_info& format, const packed_shape& shape, const quantize_options& options) : f_(format), s_(shape), options_(options) {}
 
@@ -194,11 +192,13 @@ inline error explain_row(const float* x, std::size_t row, const format_info& f, 
     for (std::size_t g = 0; g < s.groups(); ++g) {
         const group_range range = range_of(x + s.group_begin(g), s.group_length(g));
         const float wanted = (f.has_zero() ? range.high - range.low : range.absmax()) / code_absmax, rounded = round_to(f.scale, wanted);
-        const std::string group = where + ", group " + std::to_string(g) + " (columns from " + std::to_string(s.group_begin(g)) + "): scale " + number_text(wanted);
+        const std::string group =
+            where + ", group " + std::to_string(g) + " (columns from " + std::to_string(s.group_begin(g)) + "): scale " + number_text(wanted);
         if (!is_finite(wanted)) return {errc::scale_range, group + " overflows; scale the weights down"};
         if (!is_finite(rounded)) return {errc::scale_range, group + " overflows " + name_of(f.scale) + "; use bf16 or f32 scales"};
         if (rounded == 0 && range.absmax() != 0)
-            return {errc::scale_range, group + " underflows " + name_of(f.scale) + "; use bf16 or f32 scales, or let it become zeros (strict = false)"};
+            return {errc::scale_range,
+                    group + " underflows " + name_of(f.scale) + "; use bf16 or f32 scales, or let it become zeros (strict = false)"};
     }
     return {errc::invalid_argument, where + " cannot be quantized"};
 }
@@ -209,10 +209,11 @@ inline result<void> check_compatibility(const format_info& f, const packed_shape
     if (c == compatibility::bitsandbytes) {
         const bool is_nf4 = code == "nf4" && f.is_grouped() && s.group >= 32 && s.group <= 4096 && (s.group & (s.group - 1)) == 0;
         if (f.scale != scalar_type::f32 || !(is_nf4 || (code == "int8" && f.kind == granularity::channel)))
-            return refused("bitsandbytes has no such format; compatible are nf4 in groups of 32, 64, .. 4096 with f32 or nested scales, and int8_channel");
+            return refused(
+                "bitsandbytes has no such format; compatible are nf4 in groups of 32, 64, .. 4096 with f32 or nested scales, and int8_channel");
         if (is_nf4 && s.rows > 1 && s.cols % s.group != 0)
-            return refused("bitsandbytes cuts the flattened matrix into blocks of " + std::to_string(s.group) + ", which rows of " + std::to_string(s.cols) +
-                           " columns are no multiple of; use another group or compat = none");
+            return refused("bitsandbytes cuts the flattened matrix into blocks of " + std::to_string(s.group) + ", which rows of " +
+                           std::to_string(s.cols) + " columns are no multiple of; use another group or compat = none");
     }
     if (c == compatibility::ggml) {
         if (!(code == "int8" && f.is_grouped() && s.group == 32 && f.scale == scalar_type::f16))
@@ -222,8 +223,7 @@ inline result<void> check_compatibility(const format_info& f, const packed_shape
     return {};
 }
 
-template <class Layout>
-void place_row(std::byte* data, const format_info& f, const packed_shape& s, std::size_t row, const unpacked_row& in) {
+template <class Layout> void place_row(std::byte* data, const format_info& f, const packed_shape& s, std::size_t row, const unpacked_row& in) {
     if constexpr (std::same_as<Layout, layout::panels>) {
         pack_row(data, f, s, row, in);
     } else {
@@ -285,7 +285,8 @@ inline void finish_report(quantization_report* report, const format_info& f, con
 
 // w[rows, cols] into a zeroed buffer of the layout.
 template <quantized_code Code, class Layout, class T>
-result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options, executor_ref executor) {
+result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options,
+                                     executor_ref executor) {
     QNT_TRY(check_compatibility(f, s, options.compat));
     auto allocated = aligned_buffer::allocate(buffer_bytes_of<Layout>(f, s));
     if (!allocated) return allocated.error();
@@ -371,8 +372,7 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
 }
 
 // Element (row, col) of a dense matrix: its byte in the layout.
-template <class Layout>
-std::size_t dense_at(const format_info& f, const packed_shape& s, std::size_t row, std::size_t col) {
+template <class Layout> std::size_t dense_at(const format_info& f, const packed_shape& s, std::size_t row, std::size_t col) {
     const std::size_t size = std::size_t(f.bits) / 8;
     if constexpr (std::same_as<Layout, layout::rows>) return (row * s.cols + col) * size;
     const panel_layout at(f, s);
@@ -384,7 +384,8 @@ constexpr scalar_type dense_type(const format_info& f) {
 
 // Dense formats: numbers narrowed to their type.
 template <class Layout, class T>
-result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options, executor_ref executor) {
+result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options,
+                                   executor_ref executor) {
     if (options.compat != compatibility::none) return error{errc::unsupported, "qnt::quantize: dense formats have no compatibility rules"};
     auto allocated = aligned_buffer::allocate(buffer_bytes_of<Layout>(f, s));
     if (!allocated) return allocated.error();
@@ -419,20 +420,22 @@ result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f
 }
 
 template <code Code, class Layout, class T>
-result<aligned_buffer> quantize_as(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options, executor_ref executor) {
+result<aligned_buffer> quantize_as(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options,
+                                   executor_ref executor) {
     const fp_env env;
     if (f.is_grouped() != (s.group != 0) || s.group % 16 != 0)
-        return error{errc::invalid_argument, f.is_grouped() ? "qnt::quantize: group size " + std::to_string(s.group) + " is not a positive multiple of 16"
-                                                            : std::string("qnt::quantize: this format has no groups")};
+        return error{errc::invalid_argument, f.is_grouped()
+                                                 ? "qnt::quantize: group size " + std::to_string(s.group) + " is not a positive multiple of 16"
+                                                 : std::string("qnt::quantize: this format has no groups")};
     if (s.rows == 0 || s.cols == 0)
-        return error{errc::invalid_argument, "qnt::quantize: a [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) + "] matrix has no weights"};
+        return error{errc::invalid_argument,
+                     "qnt::quantize: a [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) + "] matrix has no weights"};
     if constexpr (dense<Code>) return narrow_into<Layout>(w, f, s, options, executor);
     else return quantize_into<Code, Layout>(w, f, s, options, executor);
 }
 
 // Row `row` of any packed matrix as f32: the exact values, or those that the integer operands stand for.
-template <class Layout>
-class row_reader {
+template <class Layout> class row_reader {
 public:
     explicit row_reader(const any_view<Layout>& w, compute_mode mode = exact)
         : w_(w), mode_(mode), codes_(w.format.is_dense() ? 0 : w.shape.cols), zeros_(w.shape.groups()), scales_(w.shape.groups()) {}
@@ -460,8 +463,7 @@ private:
     std::vector<float> scales_;
 };
 
-template <class Layout>
-void dequantize_rows(const matrix_view<float>& out, const any_view<Layout>& w, executor_ref executor) {
+template <class Layout> void dequantize_rows(const matrix_view<float>& out, const any_view<Layout>& w, executor_ref executor) {
     if (out.rows != w.shape.rows || out.cols != w.shape.cols)
         contract_violation("qnt::dequantize: out[" + std::to_string(out.rows) + ", " + std::to_string(out.cols) + "] must have the shape of w[" +
                            std::to_string(w.shape.rows) + ", " + std::to_string(w.shape.cols) + "]");
@@ -479,11 +481,13 @@ void dequantize_rows(const matrix_view<float>& out, const any_view<Layout>& w, e
 template <class T, class Layout>
 error_stats compare_rows(const matrix_view<T>& w, const any_view<Layout>& packed, compute_mode mode, executor_ref executor) {
     if (w.rows != packed.shape.rows || w.cols != packed.shape.cols)
-        contract_violation("qnt::compare: w[" + std::to_string(w.rows) + ", " + std::to_string(w.cols) + "] must have the shape of the packed matrix [" +
-                           std::to_string(packed.shape.rows) + ", " + std::to_string(packed.shape.cols) + "]");
+        contract_violation("qnt::compare: w[" + std::to_string(w.rows) + ", " + std::to_string(w.cols) +
+                           "] must have the shape of the packed matrix [" + std::to_string(packed.shape.rows) + ", " +
+                           std::to_string(packed.shape.cols) + "]");
     if (mode == automatic) mode = packed.format.is_dense() ? exact : int8_activations;  // as a product does
     if (mode == int8_activations && packed.format.is_dense())
-        contract_violation(std::string("qnt::compare: ") + packed.format.code_name + " weights have no int8_activations mode; use exact or automatic");
+        contract_violation(std::string("qnt::compare: ") + packed.format.code_name +
+                           " weights have no int8_activations mode; use exact or automatic");
     const fp_env caller_env;
     std::vector<row_errors> errors(w.rows);
     executor.parallel_for(w.rows, 16, [&](std::size_t begin, std::size_t end) {
@@ -502,8 +506,7 @@ error_stats compare_rows(const matrix_view<T>& w, const any_view<Layout>& packed
 }
 
 // The same codes and scales in the other layout.
-template <class To, class From>
-result<aligned_buffer> repack_into(const any_view<From>& w) {
+template <class To, class From> result<aligned_buffer> repack_into(const any_view<From>& w) {
     const fp_env env;
     auto allocated = aligned_buffer::allocate(buffer_bytes_of<To>(w.format, w.shape));
     if (!allocated) return allocated.error();
@@ -542,12 +545,12 @@ result<packed_matrix<F, Layout>> quantize(const matrix_view<T>& w, const quantiz
 }
 
 // out[rows, cols] = decoded weights: (value(q) - z) * scale, rounded once.
-template <format_type F, class Layout>
-void dequantize(const matrix_view<float>& out, const packed_view<F, Layout>& w, executor_ref executor = {}) {
+template <format_type F, class Layout> void dequantize(const matrix_view<float>& out, const packed_view<F, Layout>& w, executor_ref executor = {}) {
     detail::dequantize_rows<Layout>(out, w, executor);
 }
-template <format_type F, class Layout>
-void dequantize(const matrix_view<float>& out, const packed_matrix<F, Layout>& w, executor_ref executor = {}) { dequantize(out, w.view(), executor); }
+template <format_type F, class Layout> void dequantize(const matrix_view<float>& out, const packed_matrix<F, Layout>& w, executor_ref executor = {}) {
+    dequantize(out, w.view(), executor);
+}
 
 // What was lost: `exact` measures the decoded weights, `int8_activations` the integer operands that mode multiplies by, `automatic`
 // what a product in that mode would.
@@ -570,7 +573,9 @@ result<packed_matrix<F, To>> repack(const packed_view<F, From>& w) {
 }
 template <class To, format_type F, class From>
     requires(std::same_as<To, layout::panels> || !F::scaling::is_nested)
-result<packed_matrix<F, To>> repack(const packed_matrix<F, From>& w) { return repack<To>(w.view()); }
+result<packed_matrix<F, To>> repack(const packed_matrix<F, From>& w) {
+    return repack<To>(w.view());
+}
 
 }  // namespace QNT_BASELINE
 }  // namespace qnt

@@ -26,12 +26,12 @@ struct error_stats {
 };
 
 struct quantization_report : error_stats {
-    std::size_t bytes = 0;             // of information, see stored_bytes()
-    bits_per_weight_pair bits;         // stored and streamed
-    std::size_t groups = 0;            // scales in all
-    std::size_t zero_groups = 0;       // groups of zeros
-    std::size_t clipped = 0;           // weights beyond the largest code by more than half a step
-    std::size_t underflowed = 0;       // groups whose scale was too small for its type: they became zeros
+    std::size_t bytes = 0;        // of information, see stored_bytes()
+    bits_per_weight_pair bits;    // stored and streamed
+    std::size_t groups = 0;       // scales in all
+    std::size_t zero_groups = 0;  // groups of zeros
+    std::size_t clipped = 0;      // weights beyond the largest code by more than half a step
+    std::size_t underflowed = 0;  // groups whose scale was too small for its type: they became zeros
 };
 
 namespace detail {
@@ -66,7 +66,9 @@ inline void add_errors(row_errors& e, const float* w, const float* v, std::size_
 }
 
 inline double decibels(double signal, double noise) {
-    return noise == 0 ? std::numeric_limits<double>::infinity() : signal == 0 ? -std::numeric_limits<double>::infinity() : 10 * std::log10(signal / noise);
+    return noise == 0    ? std::numeric_limits<double>::infinity()
+           : signal == 0 ? -std::numeric_limits<double>::infinity()
+                         : 10 * std::log10(signal / noise);
 }
 
 inline void summarize(error_stats& s, std::size_t cols, const std::vector<row_errors>& rows) {

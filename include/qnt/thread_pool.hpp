@@ -136,7 +136,7 @@ private:
         while (at < units_) {
             const std::size_t share = (units_ - at) / (2 * size()), end = at + (share ? share : 1);
             if (!next_.compare_exchange_weak(at, end, std::memory_order_relaxed)) continue;
-            (*job_)(at * grain_, end < units_ ? end * grain_ : n_);
+            (*job_)(at* grain_, end < units_ ? end * grain_ : n_);
             at = next_.load(std::memory_order_relaxed);
         }
     }

@@ -41,7 +41,7 @@ TEST_CASE("the NF4 table holds quantiles of the normal distribution") {
     for (int i = 0; i < 7; ++i) expected[std::size_t(i)] = -normal_quantile(offset + (0.5 - offset) * i / 7);
     for (std::size_t q = 0; q < 16; ++q) {
         CAPTURE(q);
-        CHECK(double(nf4_code::values[q]) == Approx(expected[q] / expected[15]).margin(2e-7));
+        CHECK(double(nf4_code::values[q]) == Approx(expected[q] / expected[15]).epsilon(0).margin(3e-7));
     }
     CHECK(nf4_code::values[0] == -1.0f);
     CHECK(nf4_code::values[7] == 0.0f);

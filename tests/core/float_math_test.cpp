@@ -51,7 +51,7 @@ TEST_CASE("mul rounds before anything is added, whatever the flags") {
     std::size_t inexact = 0;
     for (int i = 0; i < 10'000; ++i) {
         const float a = from_bits(0x3f800000u | (std::uint32_t(random()) >> 9)), b = from_bits(0x3f800000u | (std::uint32_t(random()) >> 9));
-        const float rounded = float(double(a) * double(b));
+        const float rounded = float(opaque(double(a) * double(b)));
         // What is left is the rounding error of the product in a fused addition, and nothing in two roundings.
         REQUIRE(qnt::mul(a, b) - rounded == 0.0f);
         inexact += double(rounded) != double(a) * double(b);
@@ -121,6 +121,13 @@ TEST_CASE("fma has one rounding") {
         // and products far below the half unit of the addend, which itself lies anywhere
         for (int i = 0; i < 100'000; ++i) check.all_signs(std::ldexp(mantissa(), -20), std::ldexp(mantissa(), -4 - int(random() % 60)), mantissa());
         // addend + product = halfway -+ a bit of the product that a double of the sum cannot hold
+        // (1 - j * 2^-23) * (1 + j * 2^-23) * 2^-24 is below half a unit of c by so little that double rounds it to the half or next to it
+        for (int j = 0; j < 3000; ++j)
+            for (const float c : {1.0f, 1.0f + 0x1p-23f, 1.0f + 0x1p-22f, 2.0f - 0x1p-23f}) {
+                const float a = 1.0f - float(j) * 0x1p-23f, b = 1.0f + float(j) * 0x1p-23f;
+                check.all_signs(a, b * 0x1p-24f, c);
+                check.all_signs(b, -a * 0x1p-24f, c);
+            }
         for (int i = 0; i < 100'000; ++i) {
             const float a = from_bits(0x3f800001u + std::uint32_t(random() % 64)), b = std::ldexp(from_bits(0x3f800001u + std::uint32_t(random() % 64)), -24);
             check.all_signs(a, b, std::ldexp(mantissa(), int(random() % 10)));

@@ -90,8 +90,12 @@ TEST_CASE("f32 compute on the f32 weights: logits within 2e-5 of the reference")
 }
 
 TEST_CASE("a forward pass has the same bits on every instruction set, in chunks, token by token, and with any number of threads") {
-    for (const auto& [format, mode] : {std::pair{"f32", qnt::exact}, {"int8_channel", qnt::int8_activations}, {"nf4:64", qnt::int8_activations},
-                                       {"int4:32", qnt::int8_activations}, {"int4:32", qnt::exact}, {"uint4:64", qnt::int8_activations}}) {
+    for (const auto& [format, mode] : {std::pair{"f32", qnt::exact},
+                                       {"int8_channel", qnt::int8_activations},
+                                       {"nf4:64", qnt::int8_activations},
+                                       {"int4:32", qnt::int8_activations},
+                                       {"int4:32", qnt::exact},
+                                       {"uint4:64", qnt::int8_activations}}) {
         const gpt2::model model = load(format, mode);
         const std::span<const std::int32_t> ids = sample_ids();
         qnt::isa::reset();
@@ -100,7 +104,8 @@ TEST_CASE("a forward pass has the same bits on every instruction set, in chunks,
         test::on_every_isa([&](qnt::isa::id id) {
             CHECK(test::same_bits(logits_of(model, ids, 23), expected));
             if (id == qnt::isa::id::scalar) return;  // the rest takes long there, and chunks do not depend on the instruction set
-            for (const std::size_t chunk : {std::size_t(1), std::size_t(7), ids.size()}) CHECK(test::same_bits(logits_of(model, ids, chunk), expected));
+            for (const std::size_t chunk : {std::size_t(1), std::size_t(7), ids.size()})
+                CHECK(test::same_bits(logits_of(model, ids, chunk), expected));
         });
         for (const std::size_t threads : {1, 2, 3, 8}) {
             qnt::thread_pool pool(threads);
@@ -115,7 +120,8 @@ TEST_CASE("quantized models stay close to the full one") {
     const auto kl = [&](const char* format, qnt::compute_mode mode) {
         const auto other = logits_of(load(format, mode), sample_ids(), 65);
         double sum = 0;
-        for (std::size_t t = 0; t < 65; ++t) sum += qnt::kl_divergence(std::span(full).subspan(t * vocab, vocab), std::span(other).subspan(t * vocab, vocab));
+        for (std::size_t t = 0; t < 65; ++t)
+            sum += qnt::kl_divergence(std::span(full).subspan(t * vocab, vocab), std::span(other).subspan(t * vocab, vocab));
         return sum / 65;
     };
     CHECK(kl("f16", qnt::exact) < 1e-6);
@@ -128,16 +134,24 @@ TEST_CASE("quantized models stay close to the full one") {
 }
 
 TEST_CASE("a policy mixes formats; the report says what became of each matrix") {
-    const gpt2::model m = gpt2::model::load(
-        folder, {.weights = {{"wte", qnt::use<qnt::int8_channel>}, {"h.0.*", qnt::keep<float>}, {"*.mlp.*", qnt::use<qnt::int4<32>>}, {"*", qnt::use<qnt::nf4<64>>}}}, {});
+    const gpt2::model m = gpt2::model::load(folder,
+                                            {.weights = {{"wte", qnt::use<qnt::int8_channel>},
+                                                         {"h.0.*", qnt::keep<float>},
+                                                         {"*.mlp.*", qnt::use<qnt::int4<32>>},
+                                                         {"*", qnt::use<qnt::nf4<64>>}}},
+                                            {});
     REQUIRE(m.matrices().size() == 17);
     for (const gpt2::tensor_report& t : m.matrices()) {
-        const std::string expected = t.name == "wte" ? "int8_channel" : t.name.starts_with("h.0.") ? "f32" : t.name.find(".mlp.") != std::string::npos ? "int4:32" : "nf4:64";
+        const std::string expected = t.name == "wte"                             ? "int8_channel"
+                                     : t.name.starts_with("h.0.")                ? "f32"
+                                     : t.name.find(".mlp.") != std::string::npos ? "int4:32"
+                                                                                 : "nf4:64";
         CHECK(t.format.name() == expected);
         CHECK(t.report.sqnr_db > 15);
     }
     CHECK(logits_of(m, sample_ids(), 65).size() == 65 * 8192);
-    CHECK_THROWS_WITH(gpt2::model::load(folder, {.weights = {{"wte", qnt::use<qnt::int8>}}}, {}), ContainsSubstring("no rule matches tensor 'h.0.attn.c_attn'"));
+    CHECK_THROWS_WITH(gpt2::model::load(folder, {.weights = {{"wte", qnt::use<qnt::int8>}}}, {}),
+                      ContainsSubstring("no rule matches tensor 'h.0.attn.c_attn'"));
 }
 
 TEST_CASE("what cannot be run is refused") {

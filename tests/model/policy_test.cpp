@@ -34,11 +34,13 @@ TEST_CASE("policies are JSON lists of pairs") {
     CHECK(p->rules().size() == 3);
     CHECK(p->format_for("h.1")->name() == "nf4:48:bf16");
     CHECK(qnt::policy::parse(p->to_json())->to_json() == p->to_json());
-    for (const char* bad : {"", "{}", "[]", "[1]", "[[\"a\"]]", "[[\"a\", 3]]", "[[\"a\", \"int4:31\"]]", "[[\"a\", \"f32\"]] x", "[[\"a\", \"f32\", \"b\"]]"}) {
+    for (const char* bad :
+         {"", "{}", "[]", "[1]", "[[\"a\"]]", "[[\"a\", 3]]", "[[\"a\", \"int4:31\"]]", "[[\"a\", \"f32\"]] x", "[[\"a\", \"f32\", \"b\"]]"}) {
         INFO(bad);
         const auto refused = qnt::policy::parse(bad);
         REQUIRE_FALSE(refused);
         CHECK(refused.error().message.starts_with("policy: "));
     }
-    CHECK(qnt::policy::parse(R"([["a", "f32"], ["b", "int4:31"]])").error().message.find("rule 1: format 'int4:31': group '31'") != std::string::npos);
+    CHECK(qnt::policy::parse(R"([["a", "f32"], ["b", "int4:31"]])").error().message.find("rule 1: format 'int4:31': group '31'") !=
+          std::string::npos);
 }

@@ -47,7 +47,8 @@ TEST_CASE("a checkpoint becomes an archive: formats, bytes and products are thos
     CHECK(report.bytes == qnt::storage_bytes<qnt::nf4<64>>(48, 96) + qnt::storage_bytes<qnt::int8_channel>(48, 96) + 48 * 2);
     const auto kept = archive.get_array<qnt::f16>("fc.bias").value();
     for (std::size_t i = 0; i < bias.size(); ++i) CHECK(kept[i] == qnt::f16(bias[i]));
-    CHECK(std::find(archive.metadata().begin(), archive.metadata().end(), std::pair<std::string, std::string>("source", "a test")) != archive.metadata().end());
+    CHECK(std::find(archive.metadata().begin(), archive.metadata().end(), std::pair<std::string, std::string>("source", "a test")) !=
+          archive.metadata().end());
 }
 
 TEST_CASE("what fails names the tensor and leaves no file behind") {
@@ -66,5 +67,6 @@ TEST_CASE("what fails names the tensor and leaves no file behind") {
     CHECK(message(small_checkpoint(), {{"fc", qnt::use<qnt::int8>}}).find("no rule matches tensor 'emb'") != std::string::npos);
     CHECK(message({{"a.bias", {1}, false, [] { return std::vector<float>{1e6f}; }}}) == "tensor 'a.bias': element 0 overflows f16; keep it as f32");
     int asked = 0;
-    CHECK(message(small_checkpoint(), rules, {.progress = [&](std::size_t, std::size_t, const std::string&) { return ++asked < 2; }}).find("cancelled before tensor 'emb'") != std::string::npos);
+    CHECK(message(small_checkpoint(), rules, {.progress = [&](std::size_t, std::size_t, const std::string&) { return ++asked < 2; }})
+              .find("cancelled before tensor 'emb'") != std::string::npos);
 }

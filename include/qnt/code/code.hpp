@@ -47,11 +47,9 @@ namespace detail {
 template <quantized_code C> inline constexpr std::size_t levels = std::size_t{1} << C::bits;
 
 // Codes that no encoder makes (int8's -128) do not count.
-template <quantized_code C>
-constexpr bool is_made(std::size_t q) { return C::encode(C::decode(std::uint8_t(q))) == q; }
+template <quantized_code C> constexpr bool is_made(std::size_t q) { return C::encode(C::decode(std::uint8_t(q))) == q; }
 
-template <quantized_code C>
-constexpr bool operands_are_exact(float unit) {
+template <quantized_code C> constexpr bool operands_are_exact(float unit) {
     for (std::size_t q = 0; q < levels<C>; ++q) {
         const float v = C::decode(std::uint8_t(q)) / unit;
         if (is_made<C>(q) && (v < -127.0f || v > 127.0f || round_even(v) != v)) return false;
@@ -60,8 +58,7 @@ constexpr bool operands_are_exact(float unit) {
 }
 // The unit u of the integer operands: decode(q) is operand(q) * u, exactly where some power of two allows it, else rounded with
 // u = absmax / 127 (NF4: off by at most 0.37 % of absmax).
-template <quantized_code C>
-consteval float find_operand_unit() {
+template <quantized_code C> consteval float find_operand_unit() {
     for (float unit = 1; unit > 0.01f; unit /= 2)
         if (operands_are_exact<C>(unit)) return unit;
     return C::absmax / 127.0f;
@@ -118,18 +115,17 @@ inline constexpr operand_family operand_family_of = [] {
     if constexpr (dense<C>) {
         constexpr scalar_type t = scalar_type_of<typename C::storage>;
         return t == scalar_type::f32 ? operand_family::dense_f32 : t == scalar_type::f16 ? operand_family::dense_f16 : operand_family::dense_bf16;
-    }
-    else if constexpr (C::bits <= 4) return is_affine<C> ? operand_family::nibble_affine : operand_family::nibble_table;
+    } else if constexpr (C::bits <= 4) return is_affine<C> ? operand_family::nibble_affine : operand_family::nibble_table;
     else return has_exact_operands<C> ? operand_family::byte_value : operand_family::byte_table;
 }();
 
 // What kernels and readers know of a code at run time, indexed by code (tables of fewer levels repeat nothing: the rest is 0).
 struct code_tables {
-    alignas(64) float values[256] = {};         // decode(q)
-    alignas(64) std::int8_t operands[256] = {}; // operand(q)
-    float unit = 1;                             // operand_unit
-    int offset = 0;                             // affine_offset
-    std::uint8_t zero = 0;                      // zero_code
+    alignas(64) float values[256] = {};          // decode(q)
+    alignas(64) std::int8_t operands[256] = {};  // operand(q)
+    float unit = 1;                              // operand_unit
+    int offset = 0;                              // affine_offset
+    std::uint8_t zero = 0;                       // zero_code
 };
 
 template <code C>

@@ -9,8 +9,7 @@
 
 namespace qnt {
 
-template <scalar T>
-struct dense_code {
+template <scalar T> struct dense_code {
     using storage = T;
     static constexpr const char* name = name_of(scalar_type_of<T>);
     static constexpr int bits = int(sizeof(T) * 8);

@@ -80,8 +80,7 @@ namespace detail {
 }  // namespace detail
 
 // T or an error. value() throws qnt::exception when there is no T.
-template <class T>
-class [[nodiscard]] result {
+template <class T> class [[nodiscard]] result {
 public:
     result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
     result(qnt::error e) : state_(std::in_place_index<1>, std::move(e)) {}
@@ -108,8 +107,7 @@ private:
     std::variant<T, qnt::error> state_;
 };
 
-template <>
-class [[nodiscard]] result<void> {
+template <> class [[nodiscard]] result<void> {
 public:
     result() = default;
     result(qnt::error e) : state_(std::in_place_index<1>, std::move(e)) {}
@@ -131,8 +129,8 @@ private:
 }  // namespace qnt
 
 // Leaves the calling function with the error of `expression`, a result<T>, if it has one.
-#define QNT_TRY(expression)                                 \
-    do {                                                    \
-        auto&& qnt_try = (expression);                      \
-        if (!qnt_try.has_value()) return qnt_try.error();   \
+#define QNT_TRY(expression)                               \
+    do {                                                  \
+        auto&& qnt_try = (expression);                    \
+        if (!qnt_try.has_value()) return qnt_try.error(); \
     } while (false)

@@ -16,8 +16,7 @@ inline namespace QNT_BASELINE {
 
 // An empty instruction that owns the value for a moment, so that no compiler fuses a product into the addition after it
 // (g++ does by default inside an FMA region, clang under -ffp-contract=fast).
-template <class T>
-QNT_INLINE void keep_rounded(T& value) {
+template <class T> QNT_INLINE void keep_rounded(T& value) {
 #if defined(__x86_64__)
     asm("" : "+x"(value));
 #elif defined(__aarch64__)
@@ -29,8 +28,7 @@ QNT_INLINE void keep_rounded(T& value) {
 }
 
 // a * b, rounded.
-template <class T>
-QNT_INLINE constexpr T mul(T a, T b) {
+template <class T> QNT_INLINE constexpr T mul(T a, T b) {
     T product = a * b;
     if (!std::is_constant_evaluated()) keep_rounded(product);
     return product;

@@ -10,8 +10,7 @@ namespace qnt {
 // Matrices are [rows, cols], for weights [output features, input features]. Strides count elements; the default is row-major and
 // dense. A weight that a file stores as [in, out] (GPT-2's Conv1D) is read through transposed(), without a copy:
 //     matrix_view<const float> w = matrix_view<const float>{data, in, out}.transposed();      // [out, in]
-template <class T>
-struct matrix_view {
+template <class T> struct matrix_view {
     T* data = nullptr;
     std::size_t rows = 0;
     std::size_t cols = 0;

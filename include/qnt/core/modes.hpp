@@ -11,8 +11,6 @@ enum class compute_mode : std::uint8_t {
 };
 inline constexpr compute_mode automatic = compute_mode::automatic, int8_activations = compute_mode::int8_activations, exact = compute_mode::exact;
 
-constexpr const char* name_of(compute_mode m) {
-    return m == exact ? "exact" : m == int8_activations ? "int8_activations" : "automatic";
-}
+constexpr const char* name_of(compute_mode m) { return m == exact ? "exact" : m == int8_activations ? "int8_activations" : "automatic"; }
 
 }  // namespace qnt

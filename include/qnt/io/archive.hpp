@@ -97,8 +97,8 @@ public:
     // What follows points into the file and is valid as long as this object. Errors: not_found, invalid_argument (something else).
     result<const archive_tensor*> find(std::string_view name) const;
     template <format_type F>
-    requires is_static_group<F> result<packed_view<F>> get(std::string_view name)
-    const {
+        requires is_static_group<F>
+    result<packed_view<F>> get(std::string_view name) const {
         const auto w = find_panels(name, detail::format_name(format_of<F>()));
         if (!w) return w.error();
         return packed_view<F>{w->shape, w->data};

@@ -23,10 +23,15 @@
 #define QNT_REGION_BEGIN(target_string) QNT_PRAGMA(clang attribute push(__attribute__((target(target_string))), apply_to = function))
 #define QNT_REGION_END QNT_PRAGMA(clang attribute pop)
 #else
-#define QNT_REGION_BEGIN(target_string)                                                                     \
-    QNT_PRAGMA(GCC push_options) QNT_PRAGMA(GCC target(target_string)) QNT_PRAGMA(GCC diagnostic push)      \
-    QNT_PRAGMA(GCC diagnostic ignored "-Wmaybe-uninitialized") QNT_PRAGMA(GCC diagnostic ignored "-Wuninitialized")
-#define QNT_REGION_END QNT_PRAGMA(GCC diagnostic pop) QNT_PRAGMA(GCC pop_options)
+#define QNT_REGION_BEGIN(target_string)                        \
+    QNT_PRAGMA(GCC push_options)                               \
+    QNT_PRAGMA(GCC target(target_string))                      \
+    QNT_PRAGMA(GCC diagnostic push)                            \
+    QNT_PRAGMA(GCC diagnostic ignored "-Wmaybe-uninitialized") \
+    QNT_PRAGMA(GCC diagnostic ignored "-Wuninitialized")
+#define QNT_REGION_END             \
+    QNT_PRAGMA(GCC diagnostic pop) \
+    QNT_PRAGMA(GCC pop_options)
 #endif
 
 #define QNT_TARGET_AVX2 "avx2,fma,f16c"
@@ -45,3 +50,6 @@
 #else
 #define QNT_UNROLL_FULLY QNT_PRAGMA(GCC unroll 16)
 #endif
+#define QNT_EACH(i, n) \
+    QNT_UNROLL         \
+    for (int i = 0; i < (n); ++i)

@@ -33,11 +33,15 @@ enum class id : std::uint8_t {
 };
 
 // In the order of `id`; also the namespaces of the kernels.
-inline constexpr const char* names[] = {"scalar",
+inline constexpr const char* names[] = {
+    "scalar",
 #if defined(__x86_64__)
-                                        "avx2", "avx512", "avx512vnni",
+    "avx2",
+    "avx512",
+    "avx512vnni",
 #elif defined(__aarch64__)
-                                        "neon", "dotprod",
+    "neon",
+    "dotprod",
 #endif
 };
 inline constexpr std::size_t count = sizeof names / sizeof names[0];
@@ -51,7 +55,9 @@ struct features {
     features() {
 #if defined(__x86_64__)
         const auto leaf = [](std::uint32_t a, std::uint32_t c) {
-            struct { std::uint32_t a, b, c, d; } r{};
+            struct {
+                std::uint32_t a, b, c, d;
+            } r{};
             asm volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(a), "c"(c));
             return r;
         };
@@ -103,7 +109,8 @@ inline result<id> parse(std::string_view text) {
     for (std::size_t i = 0; i < count; ++i)
         if (text == names[i]) {
             if (detail::machine.has[i]) return id(i);
-            return error{errc::unsupported, "instruction set '" + std::string(text) + "' is not supported by this machine (it has: " + supported_names() + ")"};
+            return error{errc::unsupported,
+                         "instruction set '" + std::string(text) + "' is not supported by this machine (it has: " + supported_names() + ")"};
         }
     return error{errc::not_found, "unknown instruction set '" + std::string(text) + "' (this machine has: " + supported_names() + ")"};
 }

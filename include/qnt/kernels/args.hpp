@@ -9,7 +9,7 @@ enum class activation : std::uint8_t { none, gelu_tanh };
 
 // What happens to a finished tile while it is in registers: y = activation(product + bias) + residual.
 struct epilogue {
-    const float* bias = nullptr;      // [N]
+    const float* bias = nullptr;  // [N]
     qnt::activation activation = activation::none;
     const float* residual = nullptr;  // [M, N]; may be y itself
     std::size_t residual_stride = 0;  // elements from row to row
@@ -29,11 +29,11 @@ struct gemm_args {
     // x[M, K] as int8 activations (int8_gemm): see activations.hpp
     const std::int8_t* codes;
     std::size_t codes_stride;
-    const float* factors;             // [M, segments]: magic (grouped), or the segment's scale
-    const std::int32_t* seeds;        // [M, segments]: bits of magic, less the bias of the weight operands times the sum of codes
-    const std::int32_t* minus_sums;   // [M, segments]
+    const float* factors;            // [M, segments]: magic (grouped), or the segment's scale
+    const std::int32_t* seeds;       // [M, segments]: bits of magic, less the bias of the weight operands times the sum of codes
+    const std::int32_t* minus_sums;  // [M, segments]
     std::size_t segments;
-    const float* row_scales;          // [M], times the unit of the operands
+    const float* row_scales;  // [M], times the unit of the operands
     // x[M, K] as f32, K padded with zeros to a multiple of 8 (exact_gemm)
     const float* x;
     std::size_t x_stride;

@@ -8,22 +8,22 @@
 #define QNT_INT8_GEMM(prefix, name, family, zero) prefix template void isa::name::int8_gemm<operand_family::family, zero> QNT_GEMM_ARGUMENTS;
 #define QNT_EXACT_GEMM(prefix, name, family, zero) prefix template void isa::name::exact_gemm<operand_family::family, zero> QNT_GEMM_ARGUMENTS;
 
-#define QNT_KERNELS_0(prefix, name)                    \
-    QNT_INT8_GEMM(prefix, name, nibble_affine, false)  \
-    QNT_INT8_GEMM(prefix, name, nibble_affine, true)   \
+#define QNT_KERNELS_0(prefix, name)                   \
+    QNT_INT8_GEMM(prefix, name, nibble_affine, false) \
+    QNT_INT8_GEMM(prefix, name, nibble_affine, true)  \
     QNT_INT8_GEMM(prefix, name, byte_table, false)
-#define QNT_KERNELS_1(prefix, name)                    \
-    QNT_INT8_GEMM(prefix, name, nibble_table, false)   \
+#define QNT_KERNELS_1(prefix, name)                  \
+    QNT_INT8_GEMM(prefix, name, nibble_table, false) \
     QNT_INT8_GEMM(prefix, name, byte_value, false)
 #define QNT_KERNELS_2(prefix, name)                    \
     QNT_EXACT_GEMM(prefix, name, nibble_affine, false) \
     QNT_EXACT_GEMM(prefix, name, nibble_affine, true)  \
     QNT_EXACT_GEMM(prefix, name, nibble_table, false)
-#define QNT_KERNELS_3(prefix, name)                    \
-    QNT_EXACT_GEMM(prefix, name, byte_value, false)    \
-    QNT_EXACT_GEMM(prefix, name, byte_table, false)    \
-    QNT_EXACT_GEMM(prefix, name, dense_f32, false)     \
-    QNT_EXACT_GEMM(prefix, name, dense_f16, false)     \
+#define QNT_KERNELS_3(prefix, name)                 \
+    QNT_EXACT_GEMM(prefix, name, byte_value, false) \
+    QNT_EXACT_GEMM(prefix, name, byte_table, false) \
+    QNT_EXACT_GEMM(prefix, name, dense_f32, false)  \
+    QNT_EXACT_GEMM(prefix, name, dense_f16, false)  \
     QNT_EXACT_GEMM(prefix, name, dense_bf16, false)
 
 #if defined(__x86_64__)

@@ -7,8 +7,7 @@
 namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
 // Tables of the nibble families, and the zero points of a group spread to lanes.
-template <operand_family Family>
-struct exact_decoder {
+template <operand_family Family> struct exact_decoder {
     using family = operand_family;
     ops::float_table table;
     ops::f32 offset;
@@ -19,11 +18,13 @@ struct exact_decoder {
 
     // fma of the codes at lanes [q * lanes, ..) of a line, columns k.. of x, into `c`.
     template <int R, bool Zero>
-    QNT_INLINE void step(const std::uint8_t* line, int q, const float* zeros, const float* x, std::size_t stride, ops::f32* c, int chain_stride) const {
+    QNT_INLINE void step(const std::uint8_t* line, int q, const float* zeros, const float* x, std::size_t stride, ops::f32* c,
+                         int chain_stride) const {
         if constexpr (Family == family::nibble_affine || Family == family::nibble_table) {
             const ops::i32 both = ops::load_u8(line + q * ops::lanes);
-            const ops::f32 low = value<Zero>(ops::and_i(both, ops::set1_i(15)), zeros, q), high = value<Zero>(ops::template shift_right<4>(both), zeros, q);
-            QNT_UNROLL for (int r = 0; r < R; ++r) {
+            const ops::f32 low = value<Zero>(ops::and_i(both, ops::set1_i(15)), zeros, q),
+                           high = value<Zero>(ops::template shift_right<4>(both), zeros, q);
+            QNT_EACH (r, R) {
                 const float* xr = x + std::size_t(r) * stride;
                 ops::f32& acc = c[r * chain_stride];
                 acc = ops::fma(ops::broadcast_x4(xr), low, acc);
@@ -41,13 +42,12 @@ struct exact_decoder {
                 v = ops::load(t);
             }
             if constexpr (Zero) v = ops::sub(v, ops::load(zeros + q * ops::lanes));
-            QNT_UNROLL for (int r = 0; r < R; ++r) c[r * chain_stride] = ops::fma(ops::broadcast_x4(x + std::size_t(r) * stride), v, c[r * chain_stride]);
+            QNT_EACH (r, R) c[r * chain_stride] = ops::fma(ops::broadcast_x4(x + std::size_t(r) * stride), v, c[r * chain_stride]);
         }
     }
 
 private:
-    template <bool Zero>
-    QNT_INLINE ops::f32 value(ops::i32 code, const float* zeros, int q) const {
+    template <bool Zero> QNT_INLINE ops::f32 value(ops::i32 code, const float* zeros, int q) const {
         if constexpr (Family == family::nibble_table) return ops::lookup(table, code);
         else if constexpr (Zero) return ops::sub(ops::to_f32(code), ops::load(zeros + q * ops::lanes));  // zeros include the offset
         else return ops::sub(ops::to_f32(code), offset);
@@ -56,22 +56,24 @@ private:
 
 // Parts: how many of the panel's registers are summed in one pass over a group (all for one row, one by one for several).
 template <int R, int Parts, operand_family Family, bool Zero>
-QNT_INLINE void exact_group(const exact_decoder<Family>& decoder, const std::uint8_t* w, std::size_t lines, int first_part, const float* zeros, const float* x,
-                            std::size_t stride, ops::f32 (&t)[R][Parts]) {
+QNT_INLINE void exact_group(const exact_decoder<Family>& decoder, const std::uint8_t* w, std::size_t lines, int first_part, const float* zeros,
+                            const float* x, std::size_t stride, ops::f32 (&t)[R][Parts]) {
     constexpr std::size_t k_per_line = Family == operand_family::nibble_affine || Family == operand_family::nibble_table ? 8 : 4;
-    constexpr std::size_t line_size = Family == operand_family::dense_f32 ? 256
-                                      : Family == operand_family::dense_f16 || Family == operand_family::dense_bf16 ? 128 : 64;
+    constexpr std::size_t line_size = Family == operand_family::dense_f32                                           ? 256
+                                      : Family == operand_family::dense_f16 || Family == operand_family::dense_bf16 ? 128
+                                                                                                                    : 64;
     ops::f32 c[R][Parts][4];
-    QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int p = 0; p < Parts; ++p) QNT_UNROLL for (int j = 0; j < 4; ++j) c[r][p][j] = ops::set1(0.0f);
+    QNT_EACH (r, R)
+        QNT_EACH (p, Parts)
+            QNT_EACH (j, 4) c[r][p][j] = ops::set1(0.0f);
     for (std::size_t i = 0; i < lines; ++i, w += line_size, x += k_per_line)
-        QNT_UNROLL for (int p = 0; p < Parts; ++p) QNT_UNROLL for (int j = 0; j < 4; ++j)
-            decoder.template step<R, Zero>(w, (first_part + p) * 4 + j, zeros, x, stride, &c[0][p][j], Parts * 4);
-    QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int p = 0; p < Parts; ++p)
-        t[r][p] = ops::sum_chains(c[r][p][0], c[r][p][1], c[r][p][2], c[r][p][3]);
+        QNT_EACH (p, Parts)
+            QNT_EACH (j, 4) decoder.template step<R, Zero>(w, (first_part + p) * 4 + j, zeros, x, stride, &c[0][p][j], Parts * 4);
+    QNT_EACH (r, R)
+        QNT_EACH (p, Parts) t[r][p] = ops::sum_chains(c[r][p][0], c[r][p][1], c[r][p][2], c[r][p][3]);
 }
 
-template <int R, operand_family Family, bool Zero>
-QNT_INLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row) {
+template <int R, operand_family Family, bool Zero> QNT_INLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row) {
     constexpr bool nibbles = Family == operand_family::nibble_affine || Family == operand_family::nibble_table;
     constexpr bool is_dense = Family == operand_family::dense_f32 || Family == operand_family::dense_f16 || Family == operand_family::dense_bf16;
     constexpr std::size_t k_per_line = nibbles ? 8 : 4;
@@ -81,7 +83,8 @@ QNT_INLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std::
     const float* x = a.x + row * a.x_stride;
 
     ops::f32 acc[R][ops::parts];
-    QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int part = 0; part < ops::parts; ++part) acc[r][part] = ops::set1(0.0f);
+    QNT_EACH (r, R)
+        QNT_EACH (part, ops::parts) acc[r][part] = ops::set1(0.0f);
     std::size_t left = a.k;
     for (std::size_t g = 0; g < a.groups; ++g, x += a.group_size) {
         const std::uint8_t* w = base + g * a.group_bytes;
@@ -93,22 +96,24 @@ QNT_INLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std::
         if constexpr (!is_dense) {
             load_scales(meta, a.scale, scales);
             if constexpr (Family == operand_family::byte_value)  // operands are values / unit, a power of two
-                QNT_UNROLL for (int part = 0; part < ops::parts; ++part) scales[part] = ops::mul(scales[part], ops::set1(a.tables->unit));
+                QNT_EACH (part, ops::parts) scales[part] = ops::mul(scales[part], ops::set1(a.tables->unit));
             if constexpr (Zero)
                 for (int i = 0; i < 64; ++i) zeros[i] = float(meta[a.zero_offset + std::size_t(i / 4)] + a.tables->offset);
         }
-        QNT_UNROLL for (int part = 0; part < ops::parts; part += parts_at_once) {
+        QNT_UNROLL
+        for (int part = 0; part < ops::parts; part += parts_at_once) {
             ops::f32 t[R][parts_at_once];
             exact_group<R, parts_at_once, Family, Zero>(decoder, w, lines, part, zeros, x, a.x_stride, t);
-            QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int p = 0; p < parts_at_once; ++p)
-                acc[r][part + p] = ops::fma(is_dense ? ops::set1(1.0f) : scales[part + p], t[r][p], acc[r][part + p]);
+            QNT_EACH (r, R)
+                QNT_EACH (p, parts_at_once) acc[r][part + p] = ops::fma(is_dense ? ops::set1(1.0f) : scales[part + p], t[r][p], acc[r][part + p]);
         }
     }
-    QNT_UNROLL for (int r = 0; r < R; ++r) finish_row(a, panel, row + std::size_t(r), acc[r]);
+    QNT_EACH (r, R) finish_row(a, panel, row + std::size_t(r), acc[r]);
 }
 
 template <operand_family Family, bool Zero>
-QNT_NOINLINE void exact_gemm(const kernels::gemm_args& a, std::size_t panel_begin, std::size_t panel_end, std::size_t row_begin, std::size_t row_end) noexcept {
+QNT_NOINLINE void exact_gemm(const kernels::gemm_args& a, std::size_t panel_begin, std::size_t panel_end, std::size_t row_begin,
+                             std::size_t row_end) noexcept {
     const std::size_t block = std::size_t(ops::exact_rows) * (1 + 65536 / (a.x_stride * std::size_t(ops::exact_rows)));
     for (std::size_t from = row_begin; from < row_end; from += block) {
         const std::size_t to = row_end - from < block ? row_end : from + block;

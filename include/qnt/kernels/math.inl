@@ -35,7 +35,7 @@ QNT_INLINE ops::f32 gelu_tanh(ops::f32 x) {
 // The 16 partial sums of a row reduction (element i goes to sum i mod 16) as one number: halves added from 8 lanes apart down to 1.
 QNT_INLINE float tree_sum(const ops::f32 (&partial)[ops::parts]) {
     float t[16];
-    QNT_UNROLL for (int p = 0; p < ops::parts; ++p) ops::store(t + p * ops::lanes, partial[p]);
+    QNT_EACH (p, ops::parts) ops::store(t + p * ops::lanes, partial[p]);
     for (int width = 8; width > 0; width /= 2)
         for (int i = 0; i < width; ++i) t[i] += t[i + width];
     return t[0];

@@ -2,11 +2,11 @@
 namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
 // f(part, i, left) for each register of a row of n floats: elements from i on, `left` of them to the end, lanes of partial sums `part`.
-template <class F>
-QNT_INLINE void for_registers(std::size_t n, const F& f) {
+template <class F> QNT_INLINE void for_registers(std::size_t n, const F& f) {
     std::size_t i = 0;
-    for (; i + 16 <= n; i += 16) QNT_UNROLL for (int part = 0; part < ops::parts; ++part) f(part, i + std::size_t(part * ops::lanes), 16);
-    QNT_UNROLL for (int part = 0; part < ops::parts; ++part) {
+    for (; i + 16 <= n; i += 16)
+        QNT_EACH (part, ops::parts) f(part, i + std::size_t(part * ops::lanes), 16);
+    QNT_EACH (part, ops::parts) {
         const std::size_t at = i + std::size_t(part * ops::lanes);
         if (at < n) f(part, at, n - at);
     }
@@ -14,9 +14,8 @@ QNT_INLINE void for_registers(std::size_t n, const F& f) {
 
 QNT_INLINE void store_up_to(float* p, ops::f32 a, std::size_t n) { n >= std::size_t(ops::lanes) ? ops::store(p, a) : ops::store_n(p, a, n); }
 
-template <int N>
-QNT_INLINE void clear(ops::f32 (&registers)[N]) {
-    QNT_UNROLL for (int i = 0; i < N; ++i) registers[i] = ops::set1(0.0f);
+template <int N> QNT_INLINE void clear(ops::f32 (&registers)[N]) {
+    QNT_EACH (i, N) registers[i] = ops::set1(0.0f);
 }
 
 // n > 0. y may be x.
@@ -70,44 +69,47 @@ QNT_NOINLINE inline void softmax_row(float* y, const float* x, std::size_t n) no
 inline constexpr int sum_registers = 4 * ops::exact_rows;
 
 // t[0] = the tree of t: halves added from N / 2 apart down to 1.
-template <int Width, int N, int R>
-QNT_INLINE void add_halves(ops::f32 (&t)[N][R][ops::parts]) {
+template <int Width, int N, int R> QNT_INLINE void add_halves(ops::f32 (&t)[N][R][ops::parts]) {
     if constexpr (Width > 0) {
-        QNT_UNROLL for (int i = 0; i < Width; ++i) QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int p = 0; p < ops::parts; ++p)
-            t[i][r][p] = ops::add(t[i][r][p], t[i + Width][r][p]);
+        QNT_EACH (i, Width)
+            QNT_EACH (r, R)
+                QNT_EACH (p, ops::parts) t[i][r][p] = ops::add(t[i][r][p], t[i + Width][r][p]);
         add_halves<Width / 2>(t);
     }
 }
 
 // out[r][position] = dot of q[r][d] and 16 keys[d][position]. Lanes are positions, so that the 16 partial sums are registers and their
 // tree needs no shuffle. As many as fit in registers are summed in one pass: pass n has the sums n, n + passes, n + 2 passes, ...
-template <int R>
-QNT_INLINE void dot_keys(ops::f32 (&out)[R][ops::parts], const float* q, std::size_t q_stride, const float* keys, std::size_t d) {
+template <int R> QNT_INLINE void dot_keys(ops::f32 (&out)[R][ops::parts], const float* q, std::size_t q_stride, const float* keys, std::size_t d) {
     constexpr int chains = sum_registers / (R * ops::parts), passes = 16 / chains;
     ops::f32 sums[passes][R][ops::parts];
     for (std::size_t pass = 0; pass < std::size_t(passes); ++pass) {
         ops::f32 acc[chains][R][ops::parts];
-        QNT_UNROLL for (int c = 0; c < chains; ++c) QNT_UNROLL for (int r = 0; r < R; ++r) clear(acc[c][r]);
+        QNT_EACH (c, chains)
+            QNT_EACH (r, R) clear(acc[c][r]);
         const auto add_element = [&](int c, std::size_t i) {
-            QNT_UNROLL for (int p = 0; p < ops::parts; ++p) {
+            QNT_EACH (p, ops::parts) {
                 const ops::f32 key = ops::load(keys + i * 16 + std::size_t(p * ops::lanes));
-                QNT_UNROLL for (int r = 0; r < R; ++r) acc[c][r][p] = ops::fma(ops::set1(q[std::size_t(r) * q_stride + i]), key, acc[c][r][p]);
+                QNT_EACH (r, R) acc[c][r][p] = ops::fma(ops::set1(q[std::size_t(r) * q_stride + i]), key, acc[c][r][p]);
             }
         };
         std::size_t i = 0;
-        for (; i + 16 <= d; i += 16) QNT_UNROLL for (int c = 0; c < chains; ++c) add_element(c, i + pass + std::size_t(c * passes));
-        if (i < d) QNT_UNROLL for (int c = 0; c < chains; ++c)
-            if (i + pass + std::size_t(c * passes) < d) add_element(c, i + pass + std::size_t(c * passes));
+        for (; i + 16 <= d; i += 16)
+            QNT_EACH (c, chains) add_element(c, i + pass + std::size_t(c * passes));
+        if (i < d)
+            QNT_EACH (c, chains)
+                if (i + pass + std::size_t(c * passes) < d) add_element(c, i + pass + std::size_t(c * passes));
         add_halves<chains / 2>(acc);
-        QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int p = 0; p < ops::parts; ++p) sums[pass][r][p] = acc[0][r][p];
+        QNT_EACH (r, R)
+            QNT_EACH (p, ops::parts) sums[pass][r][p] = acc[0][r][p];
     }
     add_halves<passes / 2>(sums);
-    QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int p = 0; p < ops::parts; ++p) out[r][p] = sums[0][r][p];
+    QNT_EACH (r, R)
+        QNT_EACH (p, ops::parts) out[r][p] = sums[0][r][p];
 }
 
 // R rows of q from `token` on, in one head. They share loads of keys and values; each row's arithmetic is what it is alone.
-template <int R>
-QNT_INLINE void attend(const kernels::attention_args& a, float* scores, std::size_t head, std::size_t token) {
+template <int R> QNT_INLINE void attend(const kernels::attention_args& a, float* scores, std::size_t head, std::size_t token) {
     constexpr std::size_t lanes = std::size_t(ops::lanes);
     const std::size_t d = a.head_dim, seen = a.first_position + token + 1;  // by the first row; row r sees r more
     const float* q = a.q + token * a.q_stride + head * d;
@@ -117,8 +119,9 @@ QNT_INLINE void attend(const kernels::attention_args& a, float* scores, std::siz
     for (std::size_t j = 0; j < seen + R - 1; j += 16, keys += 16 * d) {
         ops::f32 s[R][ops::parts];
         dot_keys<R>(s, q, a.q_stride, keys, d);
-        QNT_UNROLL for (int r = 0; r < R; ++r) QNT_UNROLL for (int p = 0; p < ops::parts; ++p)
-            ops::store(scores + std::size_t(r) * a.scores_stride + j + std::size_t(p) * lanes, ops::mul(s[r][p], ops::set1(a.scale)));
+        QNT_EACH (r, R)
+            QNT_EACH (p, ops::parts)
+                ops::store(scores + std::size_t(r) * a.scores_stride + j + std::size_t(p) * lanes, ops::mul(s[r][p], ops::set1(a.scale)));
     }
     float sums[R];
     for (std::size_t r = 0; r < R; ++r) sums[r] = exp_below_max(scores + r * a.scores_stride, scores + r * a.scores_stride, seen + r);
@@ -129,16 +132,16 @@ QNT_INLINE void attend(const kernels::attention_args& a, float* scores, std::siz
         constexpr int registers = width();
         const float* values = a.values + head * a.values_stride + first * lanes;
         ops::f32 acc[R][registers];
-        QNT_UNROLL for (int r = 0; r < R; ++r) clear(acc[r]);
+        QNT_EACH (r, R) clear(acc[r]);
         const auto add_value = [&](int r, std::size_t j) {
             const ops::f32 weight = ops::set1(scores[std::size_t(r) * a.scores_stride + j]);
-            QNT_UNROLL for (int i = 0; i < registers; ++i)
-                acc[r][i] = ops::fma(weight, ops::load(values + j * a.values_row + std::size_t(i) * lanes), acc[r][i]);
+            QNT_EACH (i, registers) acc[r][i] = ops::fma(weight, ops::load(values + j * a.values_row + std::size_t(i) * lanes), acc[r][i]);
         };
-        for (std::size_t j = 0; j < seen; ++j) QNT_UNROLL for (int r = 0; r < R; ++r) add_value(r, j);
-        QNT_UNROLL for (int r = 0; r < R; ++r) {
+        for (std::size_t j = 0; j < seen; ++j)
+            QNT_EACH (r, R) add_value(r, j);
+        QNT_EACH (r, R) {
             for (std::size_t j = seen; j < seen + std::size_t(r); ++j) add_value(r, j);
-            QNT_UNROLL for (int i = 0; i < registers; ++i) {
+            QNT_EACH (i, registers) {
                 const std::size_t at = (first + std::size_t(i)) * lanes;
                 store_up_to(out + std::size_t(r) * a.out_stride + at, ops::div(acc[r][i], ops::set1(sums[r])), d - at);
             }

@@ -26,22 +26,23 @@
 
 // One entry per instruction set of this architecture, in the order of isa::id.
 #if defined(__x86_64__)
-#define QNT_EVERY_ISA(function) {&isa::scalar::function, &isa::avx2::function, &isa::avx512::function, &isa::avx512vnni::function}
+#define QNT_EVERY_ISA(function) \
+    { &isa::scalar::function, &isa::avx2::function, &isa::avx512::function, &isa::avx512vnni::function }
 #elif defined(__aarch64__)
-#define QNT_EVERY_ISA(function) {&isa::scalar::function, &isa::neon::function, &isa::dotprod::function}
+#define QNT_EVERY_ISA(function) \
+    { &isa::scalar::function, &isa::neon::function, &isa::dotprod::function }
 #else
-#define QNT_EVERY_ISA(function) {&isa::scalar::function}
+#define QNT_EVERY_ISA(function) \
+    { &isa::scalar::function }
 #endif
 #define QNT_COMMA ,
 
 namespace qnt::kernels {
 inline namespace QNT_BASELINE {
 
-template <operand_family Family, bool Zero>
-inline constexpr gemm_function int8_gemm[isa::count] = QNT_EVERY_ISA(int8_gemm<Family QNT_COMMA Zero>);
+template <operand_family Family, bool Zero> inline constexpr gemm_function int8_gemm[isa::count] = QNT_EVERY_ISA(int8_gemm<Family QNT_COMMA Zero>);
 
-template <operand_family Family, bool Zero>
-inline constexpr gemm_function exact_gemm[isa::count] = QNT_EVERY_ISA(exact_gemm<Family QNT_COMMA Zero>);
+template <operand_family Family, bool Zero> inline constexpr gemm_function exact_gemm[isa::count] = QNT_EVERY_ISA(exact_gemm<Family QNT_COMMA Zero>);
 
 inline constexpr decltype(&isa::scalar::quantize_activation_row) quantize_activation_row[isa::count] = QNT_EVERY_ISA(quantize_activation_row);
 

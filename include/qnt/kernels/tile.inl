@@ -3,7 +3,7 @@ namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
 // Sixteen scales as f32.
 QNT_INLINE void load_scales(const std::uint8_t* p, scalar_type type, ops::f32 (&out)[ops::parts]) {
-    QNT_UNROLL for (int part = 0; part < ops::parts; ++part) {
+    QNT_EACH (part, ops::parts) {
         const std::uint8_t* at = p + std::size_t(part * ops::lanes) * size_of(type);
         if (type == scalar_type::f32) out[part] = ops::load(reinterpret_cast<const float*>(at));
         else if (type == scalar_type::f16) out[part] = ops::load_f16(reinterpret_cast<const std::uint16_t*>(at));
@@ -13,7 +13,7 @@ QNT_INLINE void load_scales(const std::uint8_t* p, scalar_type type, ops::f32 (&
 
 // y[row, panel * 16 ..] = epilogue(v), without a write beyond column n.
 QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::size_t row, ops::f32 (&v)[ops::parts]) {
-    QNT_UNROLL for (int part = 0; part < ops::parts; ++part) {
+    QNT_EACH (part, ops::parts) {
         const std::size_t column = panel * panel_rows + std::size_t(part * ops::lanes);
         if (column >= a.n) return;
         const std::size_t left = a.n - column, count = left < std::size_t(ops::lanes) ? left : std::size_t(ops::lanes);
@@ -39,8 +39,7 @@ QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::
 }
 
 // Rows [begin, end) in steps of Most, then halves of it, so that any M runs: tile(std::integral_constant<int, R>, row).
-template <int Most, class Tile>
-QNT_INLINE void for_row_tiles(std::size_t begin, std::size_t end, const Tile& tile) {
+template <int Most, class Tile> QNT_INLINE void for_row_tiles(std::size_t begin, std::size_t end, const Tile& tile) {
     for (; begin + Most <= end; begin += Most) tile(std::integral_constant<int, Most>{}, begin);
     if constexpr (Most > 1)
         if (begin < end) for_row_tiles<Most / 2>(begin, end, tile);

@@ -75,9 +75,11 @@ inline result<policy> parse(std::string_view text) {
     if (!document) return error{document.error().code, "policy: " + document.error().message};
     std::vector<policy_rule> rules;
     const auto bad = [&](const char* why) {
-        return error{errc::corrupt, "policy: rule " + std::to_string(rules.size()) + " " + why + "; a policy is a list of [\"pattern\", \"format\"] pairs"};
+        return error{errc::corrupt,
+                     "policy: rule " + std::to_string(rules.size()) + " " + why + "; a policy is a list of [\"pattern\", \"format\"] pairs"};
     };
-    if (document->kind() != json_kind::array) return error{errc::corrupt, "policy: not a list; a policy is a list of [\"pattern\", \"format\"] pairs"};
+    if (document->kind() != json_kind::array)
+        return error{errc::corrupt, "policy: not a list; a policy is a list of [\"pattern\", \"format\"] pairs"};
     for (const json_value& rule : document->items()) {
         if (rule.kind() != json_kind::array || rule.items().size() != 2) return bad("is not a pair");
         auto pattern = rule.items()[0].as_string(), name = rule.items()[1].as_string();
@@ -103,8 +105,7 @@ inline result<any_format> policy::format_for(std::string_view tensor) const {
 
 inline std::string policy::to_json() const {
     std::string out = "[";
-    for (const policy_rule& r : rules_)
-        out += (out.size() > 1 ? ", [" : "[") + json_escape(r.pattern) + ", " + json_escape(r.format.name()) + "]";
+    for (const policy_rule& r : rules_) out += (out.size() > 1 ? ", [" : "[") + json_escape(r.pattern) + ", " + json_escape(r.format.name()) + "]";
     return out + "]";
 }
 

@@ -41,8 +41,8 @@ struct model_report {
 };
 
 struct quantize_model_options {
-    bool strict = false;  // see quantize_options
-    std::vector<std::pair<std::string, std::string>> metadata = {};                                       // for the archive
+    bool strict = false;                                                                                   // see quantize_options
+    std::vector<std::pair<std::string, std::string>> metadata = {};                                        // for the archive
     std::function<bool(std::size_t done, std::size_t total, const std::string& next)> progress = nullptr;  // false: stop
 };
 
@@ -54,13 +54,15 @@ template <class T> using kept_arrays = std::deque<std::vector<T>>;
 inline namespace QNT_BASELINE {
 
 template <scalar T>
-result<void> keep_array(archive_writer& out, kept_arrays<T>& kept, const std::string& name, const std::vector<float>& values, const std::vector<std::size_t>& shape) {
+result<void> keep_array(archive_writer& out, kept_arrays<T>& kept, const std::string& name, const std::vector<float>& values,
+                        const std::vector<std::size_t>& shape) {
     std::vector<T> narrow;
     narrow.reserve(values.size());
     for (std::size_t i = 0; i < values.size(); ++i) {
         narrow.push_back(T(values[i]));
         if (!is_finite(values[i])) return error{errc::not_finite, "element " + std::to_string(i) + " is not a finite number"};
-        if (!is_finite(float(narrow[i]))) return error{errc::scale_range, "element " + std::to_string(i) + " overflows " + name_of(scalar_type_of<T>) + "; keep it as f32"};
+        if (!is_finite(float(narrow[i])))
+            return error{errc::scale_range, "element " + std::to_string(i) + " overflows " + name_of(scalar_type_of<T>) + "; keep it as f32"};
     }
     kept.push_back(std::move(narrow));
     return out.add(name, std::span<const T>(kept.back()), shape);
@@ -79,7 +81,8 @@ public:
         std::size_t elements = 1;
         for (const std::size_t d : t.shape) elements *= d;
         if (values->size() != elements)
-            return error{errc::invalid_argument, "the loader read " + std::to_string(values->size()) + " elements, the shape has " + std::to_string(elements)};
+            return error{errc::invalid_argument,
+                         "the loader read " + std::to_string(values->size()) + " elements, the shape has " + std::to_string(elements)};
         tensor_report r{t.name, t.shape, *format, t.shape.size() != 2, {}};
         QNT_TRY(r.kept ? keep(r, *values) : quantize_matrix(r, *values, t.transposed));
         return r;
@@ -123,12 +126,13 @@ inline namespace QNT_BASELINE {
 
 // Writes `path` whole or not at all. Errors name the tensor: those of quantize(), of the policy (no rule matches), of the loader, of
 // the file system; cancelled when progress says so.
-inline result<model_report> quantize_model(const checkpoint& in, const policy& rules, const std::string& path, const quantize_model_options& options = {},
-                                           executor_ref executor = {}) {
+inline result<model_report> quantize_model(const checkpoint& in, const policy& rules, const std::string& path,
+                                           const quantize_model_options& options = {}, executor_ref executor = {}) {
     detail::model_quantizer quantizer(rules, options.strict, executor);
     model_report report;
     for (const checkpoint_tensor& t : in) {
-        if (options.progress && !options.progress(report.tensors.size(), in.size(), t.name)) return error{errc::cancelled, "quantize_model: cancelled before tensor '" + t.name + "'"};
+        if (options.progress && !options.progress(report.tensors.size(), in.size(), t.name))
+            return error{errc::cancelled, "quantize_model: cancelled before tensor '" + t.name + "'"};
         auto r = quantizer.add(t);
         if (!r) return error{r.error().code, "tensor '" + t.name + "': " + r.error().message};
         std::size_t elements = 1;

@@ -70,13 +70,13 @@ struct rows_layout {
 // matrix hold zero codes and scales, columns beyond it zero codes; kernels never let them reach a result.
 // A panel byte of a 5..8-bit code is its int8 operand where that is exact, else the code.
 struct panel_layout {
-    std::size_t line = 64;          // bytes of one step of `k_per_line` columns
+    std::size_t line = 64;  // bytes of one step of `k_per_line` columns
     std::size_t k_per_line = 4;
-    std::size_t meta_bytes = 0;     // scales and zero points behind each group, or behind the panel
-    std::size_t group_bytes = 0;    // from the codes of a (full) group to those of the next
-    std::size_t panel_bytes = 0;    // from panel to panel
+    std::size_t meta_bytes = 0;   // scales and zero points behind each group, or behind the panel
+    std::size_t group_bytes = 0;  // from the codes of a (full) group to those of the next
+    std::size_t panel_bytes = 0;  // from panel to panel
     std::size_t panels = 0;
-    std::size_t zero_offset = 0;    // of the zero points inside the meta bytes
+    std::size_t zero_offset = 0;  // of the zero points inside the meta bytes
 
     constexpr panel_layout(const format_info& f, const packed_shape& s) {
         k_per_line = f.panel == panel_kind::nibble ? 8 : 4;
@@ -99,8 +99,7 @@ struct panel_layout {
     constexpr bool is_high_nibble(std::size_t k) const { return k % 8 >= 4; }
 };
 
-template <class Layout>
-inline constexpr bool is_layout = std::same_as<Layout, layout::rows> || std::same_as<Layout, layout::panels>;
+template <class Layout> inline constexpr bool is_layout = std::same_as<Layout, layout::rows> || std::same_as<Layout, layout::panels>;
 
 // ---- facts of a format as functions of the shape ----
 
@@ -116,8 +115,9 @@ constexpr packed_shape shape_of(std::size_t rows, std::size_t cols)
 constexpr std::size_t stored_bytes(const format_info& f, const packed_shape& s) { return rows_layout(f, s).payload_bytes(); }
 constexpr std::size_t streamed_bytes(const format_info& f, const packed_shape& s) { return panel_layout(f, s).buffer_bytes(); }
 
-template <format_type F>
-constexpr std::size_t storage_bytes(std::size_t rows, std::size_t cols) { return stored_bytes(info_of<F>, shape_of<F>(rows, cols)); }
+template <format_type F> constexpr std::size_t storage_bytes(std::size_t rows, std::size_t cols) {
+    return stored_bytes(info_of<F>, shape_of<F>(rows, cols));
+}
 
 struct bits_per_weight_pair {
     double stored = 0;    // of the information
@@ -128,8 +128,9 @@ constexpr bits_per_weight_pair bits_per_weight(const format_info& f, const packe
     if (n == 0) return {};
     return {8.0 * double(stored_bytes(f, s)) / n, 8.0 * double(streamed_bytes(f, s)) / n};
 }
-template <format_type F>
-constexpr bits_per_weight_pair bits_per_weight(std::size_t rows, std::size_t cols) { return bits_per_weight(info_of<F>, shape_of<F>(rows, cols)); }
+template <format_type F> constexpr bits_per_weight_pair bits_per_weight(std::size_t rows, std::size_t cols) {
+    return bits_per_weight(info_of<F>, shape_of<F>(rows, cols));
+}
 
 // The largest error a weight of a group with this absmax can have (absmax scaling with an f32 scale; an f16 scale adds its rounding).
 template <format_type F>

@@ -53,8 +53,7 @@ private:
 };
 
 namespace detail {
-template <class Layout>
-constexpr std::size_t buffer_bytes_of(const format_info& f, const packed_shape& s) {
+template <class Layout> constexpr std::size_t buffer_bytes_of(const format_info& f, const packed_shape& s) {
     if constexpr (std::same_as<Layout, layout::rows>) return rows_layout(f, s).buffer_bytes();
     else return panel_layout(f, s).buffer_bytes();
 }

@@ -57,8 +57,7 @@ struct dynamic_u8 {
 inline constexpr std::size_t nested_block = 256;
 
 template <class Inner, std::size_t Block> struct nested {};
-template <>
-struct scale_traits<nested<dynamic_u8, nested_block>> {
+template <> struct scale_traits<nested<dynamic_u8, nested_block>> {
     static constexpr scalar_type type = scalar_type::f32;
     static constexpr bool is_nested = true;
 };

@@ -4,8 +4,7 @@
 
 namespace qnt {
 
-template <scalar Scale>
-struct per_channel {
+template <scalar Scale> struct per_channel {
     static constexpr granularity kind = granularity::channel;
     static constexpr std::size_t group = 0;
     static constexpr scalar_type scale = scalar_type_of<Scale>;

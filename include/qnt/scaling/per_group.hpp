@@ -10,14 +10,12 @@
 namespace qnt {
 
 template <class Scale> struct scale_traits;  // what per_group asks of its scale argument
-template <scalar Scale>
-struct scale_traits<Scale> {
+template <scalar Scale> struct scale_traits<Scale> {
     static constexpr scalar_type type = scalar_type_of<Scale>;
     static constexpr bool is_nested = false;
 };
 
-template <std::size_t Group, class Scale, offset_kind Offset = offset_kind::none>
-struct per_group {
+template <std::size_t Group, class Scale, offset_kind Offset = offset_kind::none> struct per_group {
     static_assert(Group == dynamic_group || (Group > 0 && Group % 16 == 0), "a group is a multiple of 16 columns");
     static constexpr granularity kind = granularity::group;
     static constexpr std::size_t group = Group;

@@ -5,8 +5,7 @@
 
 namespace qnt {
 
-template <scalar Scale>
-struct per_tensor {
+template <scalar Scale> struct per_tensor {
     static constexpr granularity kind = granularity::tensor;
     static constexpr std::size_t group = 0;
     static constexpr scalar_type scale = scalar_type_of<Scale>;

@@ -74,7 +74,9 @@ struct ops {
     }
 
     // ---- weights against int8 activations ----
-    struct prepared { bytes w, magnitude; };
+    struct prepared {
+        bytes w, magnitude;
+    };
     static constexpr int bias = 0;
     static QNT_INLINE bytes load_bytes(const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static QNT_INLINE bytes broadcast4(const std::int8_t* x) {
@@ -115,10 +117,13 @@ struct ops {
 
     // ---- weights against float activations ----
     static QNT_INLINE f32 broadcast_x4(const float* x) { return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(x)); }
-    struct float_table { f32 low, high; };
+    struct float_table {
+        f32 low, high;
+    };
     static QNT_INLINE float_table make_float_table(const float* values) { return {load(values), load(values + 8)}; }
     static QNT_INLINE f32 lookup(float_table t, i32 index) {  // the blend looks at bit 31: bit 3 of the index moved there
-        return _mm256_blendv_ps(_mm256_permutevar8x32_ps(t.low, index), _mm256_permutevar8x32_ps(t.high, index), as_f32(_mm256_slli_epi32(index, 28)));
+        return _mm256_blendv_ps(_mm256_permutevar8x32_ps(t.low, index), _mm256_permutevar8x32_ps(t.high, index),
+                                as_f32(_mm256_slli_epi32(index, 28)));
     }
     static QNT_INLINE f32 sum_chains(f32 c0, f32 c1, f32 c2, f32 c3) {
         const f32 a = add(_mm256_shuffle_ps(c0, c1, 0x88), _mm256_shuffle_ps(c0, c1, 0xdd));

@@ -16,61 +16,108 @@ struct ops {
     static constexpr int lanes = 4, parts = 16 / lanes;
     static constexpr int int_rows = 1, exact_rows = 1;  // rows of x that share a panel line in registers
 
-    struct f32 { float v[lanes]; };
-    struct i32 { std::int32_t v[lanes]; };
-    struct bytes { std::int8_t v[4 * lanes]; };
+    struct f32 {
+        float v[lanes];
+    };
+    struct i32 {
+        std::int32_t v[lanes];
+    };
+    struct bytes {
+        std::int8_t v[4 * lanes];
+    };
 
-    template <class R, class F>
-    static QNT_INLINE R make(F&& f) {
+    template <class R, class F> static QNT_INLINE R make(F&& f) {
         R r;
         for (int i = 0; i < lanes; ++i) r.v[i] = f(i);
         return r;
     }
 
     // ---- floats ----
-    static QNT_INLINE f32 set1(float a) { return make<f32>([&](int) { return a; }); }
-    static QNT_INLINE f32 load(const float* p) { return make<f32>([&](int i) { return p[i]; }); }
+    static QNT_INLINE f32 set1(float a) {
+        return make<f32>([&](int) { return a; });
+    }
+    static QNT_INLINE f32 load(const float* p) {
+        return make<f32>([&](int i) { return p[i]; });
+    }
     static QNT_INLINE void store(float* p, f32 a) { std::memcpy(p, a.v, sizeof a.v); }
-    static QNT_INLINE f32 load_n(const float* p, std::size_t n) { return make<f32>([&](int i) { return std::size_t(i) < n ? p[i] : 0.0f; }); }
+    static QNT_INLINE f32 load_n(const float* p, std::size_t n) {
+        return make<f32>([&](int i) { return std::size_t(i) < n ? p[i] : 0.0f; });
+    }
     static QNT_INLINE void store_n(float* p, f32 a, std::size_t n) { std::memcpy(p, a.v, n * sizeof(float)); }
-    static QNT_INLINE f32 add(f32 a, f32 b) { return make<f32>([&](int i) { return a.v[i] + b.v[i]; }); }
-    static QNT_INLINE f32 sub(f32 a, f32 b) { return make<f32>([&](int i) { return a.v[i] - b.v[i]; }); }
-    static QNT_INLINE f32 mul(f32 a, f32 b) { return make<f32>([&](int i) { return qnt::mul(a.v[i], b.v[i]); }); }
-    static QNT_INLINE f32 div(f32 a, f32 b) { return make<f32>([&](int i) { return a.v[i] / b.v[i]; }); }
-    static QNT_INLINE f32 fma(f32 a, f32 b, f32 c) { return make<f32>([&](int i) { return qnt::fma(a.v[i], b.v[i], c.v[i]); }); }
-    static QNT_INLINE f32 sqrt(f32 a) { return make<f32>([&](int i) { return std::sqrt(a.v[i]); }); }
-    static QNT_INLINE f32 max(f32 a, f32 b) { return make<f32>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }  // b if either is NaN
-    static QNT_INLINE f32 min(f32 a, f32 b) { return make<f32>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
+    static QNT_INLINE f32 add(f32 a, f32 b) {
+        return make<f32>([&](int i) { return a.v[i] + b.v[i]; });
+    }
+    static QNT_INLINE f32 sub(f32 a, f32 b) {
+        return make<f32>([&](int i) { return a.v[i] - b.v[i]; });
+    }
+    static QNT_INLINE f32 mul(f32 a, f32 b) {
+        return make<f32>([&](int i) { return qnt::mul(a.v[i], b.v[i]); });
+    }
+    static QNT_INLINE f32 div(f32 a, f32 b) {
+        return make<f32>([&](int i) { return a.v[i] / b.v[i]; });
+    }
+    static QNT_INLINE f32 fma(f32 a, f32 b, f32 c) {
+        return make<f32>([&](int i) { return qnt::fma(a.v[i], b.v[i], c.v[i]); });
+    }
+    static QNT_INLINE f32 sqrt(f32 a) {
+        return make<f32>([&](int i) { return std::sqrt(a.v[i]); });
+    }
+    static QNT_INLINE f32 max(f32 a, f32 b) {
+        return make<f32>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+    }  // b if either is NaN
+    static QNT_INLINE f32 min(f32 a, f32 b) {
+        return make<f32>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+    }
     static QNT_INLINE f32 as_f32(i32 a) { return std::bit_cast<f32>(a); }
     static QNT_INLINE i32 as_i32(f32 a) { return std::bit_cast<i32>(a); }
-    static QNT_INLINE f32 to_f32(i32 a) { return make<f32>([&](int i) { return float(a.v[i]); }); }
-    static QNT_INLINE f32 load_f16(const std::uint16_t* p) { return make<f32>([&](int i) { return float(f16::from_bits(p[i])); }); }
-    static QNT_INLINE f32 load_bf16(const std::uint16_t* p) { return make<f32>([&](int i) { return float(bf16::from_bits(p[i])); }); }
+    static QNT_INLINE f32 to_f32(i32 a) {
+        return make<f32>([&](int i) { return float(a.v[i]); });
+    }
+    static QNT_INLINE f32 load_f16(const std::uint16_t* p) {
+        return make<f32>([&](int i) { return float(f16::from_bits(p[i])); });
+    }
+    static QNT_INLINE f32 load_bf16(const std::uint16_t* p) {
+        return make<f32>([&](int i) { return float(bf16::from_bits(p[i])); });
+    }
 
     // ---- integers ----
-    static QNT_INLINE i32 set1_i(std::int32_t a) { return make<i32>([&](int) { return a; }); }
-    static QNT_INLINE i32 add_i(i32 a, i32 b) { return make<i32>([&](int i) { return a.v[i] + b.v[i]; }); }
-    static QNT_INLINE i32 neg_i(i32 a) { return make<i32>([&](int i) { return -a.v[i]; }); }
-    static QNT_INLINE i32 and_i(i32 a, i32 b) { return make<i32>([&](int i) { return a.v[i] & b.v[i]; }); }
-    static QNT_INLINE i32 max_i(i32 a, i32 b) { return make<i32>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
-    template <int N>
-    static QNT_INLINE i32 shift_left(i32 a) {
+    static QNT_INLINE i32 set1_i(std::int32_t a) {
+        return make<i32>([&](int) { return a; });
+    }
+    static QNT_INLINE i32 add_i(i32 a, i32 b) {
+        return make<i32>([&](int i) { return a.v[i] + b.v[i]; });
+    }
+    static QNT_INLINE i32 neg_i(i32 a) {
+        return make<i32>([&](int i) { return -a.v[i]; });
+    }
+    static QNT_INLINE i32 and_i(i32 a, i32 b) {
+        return make<i32>([&](int i) { return a.v[i] & b.v[i]; });
+    }
+    static QNT_INLINE i32 max_i(i32 a, i32 b) {
+        return make<i32>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+    }
+    template <int N> static QNT_INLINE i32 shift_left(i32 a) {
         return make<i32>([&](int i) { return std::int32_t(std::uint32_t(a.v[i]) << N); });
     }
-    template <int N>
-    static QNT_INLINE i32 shift_right(i32 a) {
+    template <int N> static QNT_INLINE i32 shift_right(i32 a) {
         return make<i32>([&](int i) { return std::int32_t(std::uint32_t(a.v[i]) >> N); });
     }
     // acc + a * b for 0 <= a <= 255 and |b| < 2^15
-    static QNT_INLINE i32 mul_add(i32 acc, i32 a, i32 b) { return make<i32>([&](int i) { return acc.v[i] + a.v[i] * b.v[i]; }); }
+    static QNT_INLINE i32 mul_add(i32 acc, i32 a, i32 b) {
+        return make<i32>([&](int i) { return acc.v[i] + a.v[i] * b.v[i]; });
+    }
     static QNT_INLINE i32 round_to_i32(f32 a) {  // |a| <= 2^22
         return make<i32>([&](int i) { return std::int32_t(round_even(a.v[i])); });
     }
     static QNT_INLINE void store_i8(std::int8_t* p, i32 a) {  // values in [-128, 127]
         for (int i = 0; i < lanes; ++i) p[i] = std::int8_t(a.v[i]);
     }
-    static QNT_INLINE i32 load_u8(const std::uint8_t* p) { return make<i32>([&](int i) { return std::int32_t(p[i]); }); }
-    static QNT_INLINE f32 load_i8(const std::uint8_t* p) { return make<f32>([&](int i) { return float(std::int8_t(p[i])); }); }
+    static QNT_INLINE i32 load_u8(const std::uint8_t* p) {
+        return make<i32>([&](int i) { return std::int32_t(p[i]); });
+    }
+    static QNT_INLINE f32 load_i8(const std::uint8_t* p) {
+        return make<f32>([&](int i) { return float(std::int8_t(p[i])); });
+    }
 
     static QNT_INLINE std::int32_t sum_i(i32 a) { return a.v[0] + a.v[1] + a.v[2] + a.v[3]; }
     static QNT_INLINE std::int32_t top_i(i32 a) {
@@ -99,7 +146,9 @@ struct ops {
             return s;
         });
     }
-    struct codebook { const std::int8_t* operands; };
+    struct codebook {
+        const std::int8_t* operands;
+    };
     static QNT_INLINE codebook make_codebook(const std::int8_t* operands) { return {operands}; }
     static QNT_INLINE prepared lookup_low(codebook c, bytes raw) {
         for (auto& b : raw.v) b = c.operands[b & 15];
@@ -123,9 +172,13 @@ struct ops {
 
     // ---- weights against float activations ----
     static QNT_INLINE f32 broadcast_x4(const float* x) { return load(x); }
-    struct float_table { const float* values; };
+    struct float_table {
+        const float* values;
+    };
     static QNT_INLINE float_table make_float_table(const float* values) { return {values}; }  // 16 values
-    static QNT_INLINE f32 lookup(float_table t, i32 index) { return make<f32>([&](int i) { return t.values[index.v[i]]; }); }
+    static QNT_INLINE f32 lookup(float_table t, i32 index) {
+        return make<f32>([&](int i) { return t.values[index.v[i]]; });
+    }
     static QNT_INLINE f32 sum_chains(f32 c0, f32 c1, f32 c2, f32 c3) {
         const f32* c[4] = {&c0, &c1, &c2, &c3};
         return make<f32>([&](int i) { return (c[i]->v[0] + c[i]->v[1]) + (c[i]->v[2] + c[i]->v[3]); });
