@@ -261,6 +261,38 @@ TEMPLATE_TEST_CASE("codes, scales and zero points follow the written rules", "",
     }
 }
 
+// A quotient, not a product with 1 / scale: they round differently, which ties notice.
+TEMPLATE_TEST_CASE("weights halfway between two codes", "", qnt::int8_channel, qnt::q8_0, (qnt::int4<16, float>), (qnt::uint4<64, float>), qnt::nf4<64>) {
+    using F = TestType;
+    using code = typename F::code;
+    const std::size_t rows = 64, cols = 64, group = F::scaling::group ? F::scaling::group : cols;
+    auto x = random_floats(rows * cols, 21);
+    for (std::size_t r = 0; r < rows; ++r)
+        for (std::size_t begin = 0; begin < cols; begin += group) {
+            float* g = &x[r * cols + begin];
+            g[0] = 1 + std::fabs(g[0]);  // the largest, which settles the scale
+            const double scale = double(rounded_to(F::scaling::scale, double(float(double(g[0]) / oracle_absmax<code>()))));
+            for (std::size_t i = 1; i < group; ++i) {
+                const std::size_t step = (i * 7 + r) % 14;
+                double tie = double(step) + 0.5;
+                if (std::is_same_v<code, qnt::int8_code>) tie = double((i * 7 + r * 31) % 253) - 126 + 0.5;
+                if (std::is_same_v<code, qnt::int4_code>) tie -= 7;
+                if (std::is_same_v<code, qnt::nf4_code>) tie = double((qnt::nf4_code::values[step] + qnt::nf4_code::values[step + 1]) / 2);
+                g[i] = float(tie * scale);
+            }
+        }
+    const oracle_matrix expected = oracle<F>(x, rows, cols);
+    const raw actual = read_rows<F>(qnt::quantize<F, layout::rows>(matrix_view<const float>{x.data(), rows, cols}).value());
+    REQUIRE(test::same_bits(actual.scales, expected.scales));
+    REQUIRE(actual.codes == expected.codes);
+    std::size_t reciprocal_differs = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const float s = expected.scales[i / cols * expected.groups + i % cols / group];
+        reciprocal_differs += oracle_code<code>(float(double(x[i]) * double(float(1 / double(s)))), 0) != expected.codes[i];
+    }
+    CHECK(reciprocal_differs > 0);
+}
+
 TEMPLATE_TEST_CASE("the report says what a computation in double says", "", EVERY_FORMAT) {
     using F = TestType;
     for (const auto [rows, cols] : shapes) {

@@ -73,7 +73,7 @@ public:
     }
 
     // Takes on a shape; the buffer grows when it must and is kept otherwise.
-    void reshape(std::size_t rows, segmentation cut) {
+    QNT_INLINE void reshape(std::size_t rows, segmentation cut) {
         rows_ = rows;
         cut_ = cut;
         segments_ = cut.count();

@@ -44,7 +44,7 @@ struct any_format {
 
 template <format_type F>
     requires is_static_group<F>
-any_format format_of() {
+constexpr any_format format_of() {
     return {info_of<F>, F::scaling::group};
 }
 

@@ -13,6 +13,12 @@
 
 namespace qnt {
 
+namespace detail {
+inline namespace QNT_BASELINE {
+inline error no_memory_for(std::size_t bytes) { return {errc::out_of_memory, "no memory for a buffer of " + std::to_string(bytes) + " bytes"}; }
+}  // namespace QNT_BASELINE
+}  // namespace detail
+
 class aligned_buffer {
 public:
     aligned_buffer() = default;
@@ -27,13 +33,13 @@ public:
     }
 
     // `bytes` zeroed bytes. Errors: out_of_memory.
-    static result<aligned_buffer> allocate(std::size_t bytes) {
+    QNT_INLINE static result<aligned_buffer> allocate(std::size_t bytes) {
         aligned_buffer b;
         if (bytes == 0) return b;
-        if (bytes > std::size_t(-1) / 2) return too_large(bytes);
+        if (bytes > std::size_t(-1) / 2) return detail::no_memory_for(bytes);
         const std::size_t align = alignment(bytes);
         b.data_ = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{align}, std::nothrow));
-        if (!b.data_) return too_large(bytes);
+        if (!b.data_) return detail::no_memory_for(bytes);
         b.size_ = bytes;
 #if defined(__linux__)
         if (align == huge_page) static_cast<void>(madvise(b.data_, bytes, MADV_HUGEPAGE));  // advice: a refusal changes the speed only
@@ -49,7 +55,6 @@ public:
 private:
     static constexpr std::size_t huge_page = std::size_t{1} << 21;
     static constexpr std::size_t alignment(std::size_t bytes) { return bytes >= huge_page / 2 ? huge_page : line_bytes; }
-    static error too_large(std::size_t bytes) { return {errc::out_of_memory, "no memory for a buffer of " + std::to_string(bytes) + " bytes"}; }
 
     std::byte* data_ = nullptr;
     std::size_t size_ = 0;

@@ -52,6 +52,7 @@ using failure_handler = void (*)(const char* message);
 inline failure_handler on_failure = nullptr;
 
 namespace detail {
+inline namespace QNT_BASELINE {
 [[noreturn]] inline void fail_without_exceptions(const char* message) {
     if (on_failure) on_failure(message);
     std::terminate();
@@ -77,6 +78,7 @@ namespace detail {
     fail_without_exceptions("qnt: out of memory");
 #endif
 }
+}  // namespace QNT_BASELINE
 }  // namespace detail
 
 // T or an error. value() throws qnt::exception when there is no T.

@@ -49,50 +49,66 @@ inline constexpr std::size_t count = sizeof names / sizeof names[0];
 constexpr const char* name(id i) { return names[std::size_t(i)]; }
 
 namespace detail {
-struct features {
-    bool has[count] = {true};
+// One of each per program, whatever flags its translation units are built with, and nothing runs before main: a unit built for a
+// newer processor must not be the one that asks which processor this is.
+inline constinit std::atomic<unsigned> found{0};  // bit i: id(i) is supported; 0: not asked yet
+inline constinit std::atomic<int> forced{-1};
 
-    features() {
+inline namespace QNT_BASELINE {
+
+inline unsigned detect() {
+    unsigned has = 1;
+    const auto add = [&](id i, bool supported) { has |= unsigned(supported) << unsigned(i); };
 #if defined(__x86_64__)
-        const auto leaf = [](std::uint32_t a, std::uint32_t c) {
-            struct {
-                std::uint32_t a, b, c, d;
-            } r{};
-            asm volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(a), "c"(c));
-            return r;
-        };
-        const auto bit = [](std::uint32_t word, int n) { return (word >> n & 1u) != 0; };
-        if (leaf(0, 0).a < 7) return;
-        const auto one = leaf(1, 0), seven = leaf(7, 0);
-        if (!bit(one.c, 27)) return;  // OSXSAVE: the system saves vector registers at all
-        std::uint32_t low = 0, high = 0;
-        asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-        const bool ymm = (low & 0x06u) == 0x06u, zmm = (low & 0xe6u) == 0xe6u;
-        has[std::size_t(id::avx2)] = ymm && bit(one.c, 28) && bit(one.c, 12) && bit(one.c, 29) && bit(seven.b, 5);
-        has[std::size_t(id::avx512)] =
-            has[std::size_t(id::avx2)] && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
-        has[std::size_t(id::avx512vnni)] = has[std::size_t(id::avx512)] && bit(seven.c, 11);
+    struct registers {
+        std::uint32_t a, b, c, d;
+    };
+    const auto leaf = [](std::uint32_t number) {
+        registers r{};
+        asm volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(number), "c"(0));
+        return r;
+    };
+    const auto bits = [](std::uint32_t word, auto... n) { return ((word >> n & 1u) & ...) != 0; };
+    if (leaf(0).a < 7) return has;
+    const registers one = leaf(1), seven = leaf(7);
+    if (!bits(one.c, 27)) return has;  // OSXSAVE: the system saves vector registers at all
+    std::uint32_t low = 0, high = 0;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    const bool ymm = (low & 0x06u) == 0x06u, zmm = (low & 0xe6u) == 0xe6u;
+    const bool avx2 = ymm && bits(one.c, 12, 28, 29) && bits(seven.b, 5), avx512 = avx2 && zmm && bits(seven.b, 16, 17, 30, 31);
+    add(id::avx2, avx2);
+    add(id::avx512, avx512);
+    add(id::avx512vnni, avx512 && bits(seven.c, 11));
 #elif defined(__aarch64__)
-        has[std::size_t(id::neon)] = true;
+    add(id::neon, true);
 #if defined(__linux__)
-        has[std::size_t(id::dotprod)] = (getauxval(AT_HWCAP) >> 20 & 1u) != 0;  // HWCAP_ASIMDDP
+    add(id::dotprod, (getauxval(AT_HWCAP) >> 20 & 1u) != 0);  // HWCAP_ASIMDDP
 #elif defined(__APPLE__)
-        has[std::size_t(id::dotprod)] = true;  // every Apple M processor
+    add(id::dotprod, true);  // every Apple M processor
 #endif
+#else
+    static_cast<void>(add);
 #endif
-    }
-};
+    return has;
+}
 
-// One per program, whatever flags its translation units are built with.
-inline const features machine;
-inline std::atomic<int> forced{-1};
+}  // namespace QNT_BASELINE
 }  // namespace detail
 
+inline namespace QNT_BASELINE {
+
 constexpr std::span<const char* const> compiled() { return names; }
-inline bool supported(id i) { return detail::machine.has[std::size_t(i)]; }
+inline bool supported(id i) {
+    unsigned has = detail::found.load(std::memory_order_relaxed);
+    if (has == 0) {
+        has = detail::detect();  // by several threads at once, it may be: they find the same
+        detail::found.store(has, std::memory_order_relaxed);
+    }
+    return (has >> unsigned(i) & 1u) != 0;
+}
 inline id best() {
     std::size_t i = count - 1;
-    while (!detail::machine.has[i]) --i;
+    while (!supported(id(i))) --i;
     return id(i);
 }
 
@@ -100,7 +116,7 @@ inline id best() {
 inline std::string supported_names() {
     std::string list;
     for (std::size_t i = 0; i < count; ++i)
-        if (detail::machine.has[i]) list += (list.empty() ? "" : ", ") + std::string(names[i]);
+        if (supported(id(i))) list += (list.empty() ? "" : ", ") + std::string(names[i]);
     return list;
 }
 
@@ -108,7 +124,7 @@ inline std::string supported_names() {
 inline result<id> parse(std::string_view text) {
     for (std::size_t i = 0; i < count; ++i)
         if (text == names[i]) {
-            if (detail::machine.has[i]) return id(i);
+            if (supported(id(i))) return id(i);
             return error{errc::unsupported,
                          "instruction set '" + std::string(text) + "' is not supported by this machine (it has: " + supported_names() + ")"};
         }
@@ -136,4 +152,5 @@ inline id active() {
     return chosen;
 }
 
+}  // namespace QNT_BASELINE
 }  // namespace qnt::isa

@@ -18,8 +18,8 @@ namespace qnt {
 // Formats in rules: a quantized one, or numbers kept as T.
 template <format_type F>
     requires is_static_group<F>
-inline const any_format use = format_of<F>();
-template <scalar T> inline const any_format keep = format_of<dense_format<T>>();
+inline constexpr any_format use = format_of<F>();
+template <scalar T> inline constexpr any_format keep = format_of<dense_format<T>>();
 
 struct policy_rule {
     std::string pattern;

@@ -45,7 +45,7 @@ struct rows_layout {
     std::size_t row_bytes = 0;       // of codes
     std::size_t zero_row_bytes = 0;  // of zero points
 
-    constexpr rows_layout(const format_info& f, const packed_shape& s) {
+    QNT_INLINE constexpr rows_layout(const format_info& f, const packed_shape& s) {
         row_bytes = ceil_div(s.cols * std::size_t(f.bits), 8);
         codes = {0, s.rows * row_bytes};
         scales = {round_up(codes.end(), line_bytes), scale_count(f, s) * (f.is_nested ? 1 : size_of(f.scale))};
@@ -78,7 +78,7 @@ struct panel_layout {
     std::size_t panels = 0;
     std::size_t zero_offset = 0;  // of the zero points inside the meta bytes
 
-    constexpr panel_layout(const format_info& f, const packed_shape& s) {
+    QNT_INLINE constexpr panel_layout(const format_info& f, const packed_shape& s) {
         k_per_line = f.panel == panel_kind::nibble ? 8 : 4;
         line = f.panel == panel_kind::half ? 128 : f.panel == panel_kind::word ? 256 : 64;
         zero_offset = panel_rows * size_of(f.scale);

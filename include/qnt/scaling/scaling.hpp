@@ -1,6 +1,8 @@
 // What a scaling is: how many weights share a scale, what the scale is stored as, and whether a zero point goes with it.
 // A scaling is a type with five constants (see the files beside this one); kernels see the scale type and the offset kind only.
 #pragma once
+#include <concepts>
+
 #include "../core/half.hpp"
 
 namespace qnt {
