@@ -34,13 +34,11 @@ struct ternary_code {
 };
 
 // Names and types that mean the same.
-template <class F>
-struct named {
+template <class F> struct named {
     using format = F;
     const char* name;
 };
-template <class Visit>
-void for_every_format(Visit visit) {
+template <class Visit> void for_every_format(Visit visit) {
     visit(named<qnt::dense_format<float>>{"f32"});
     visit(named<qnt::dense_format<qnt::f16>>{"f16"});
     visit(named<qnt::dense_format<qnt::bf16>>{"bf16"});
@@ -133,9 +131,8 @@ TEST_CASE("visit_code finds the type of a name") {
     for_every_format([]<class F>(named<F> n) {
         INFO(n.name);
         using code = typename F::code;
-        const bool right = qnt::visit_code(qnt::format_of<F>().info, []<class Code>() {
-            return qnt::dense<code> ? qnt::dense<Code> : std::is_same_v<Code, code>;
-        });
+        const bool right =
+            qnt::visit_code(qnt::format_of<F>().info, []<class Code>() { return qnt::dense<code> ? qnt::dense<Code> : std::is_same_v<Code, code>; });
         CHECK(right);
     });
 }
@@ -172,7 +169,8 @@ TEST_CASE("quantize, dequantize and compare with a format as a value do what the
                 REQUIRE(test::same_bits(one, std::span(expected).subspan(r * cols, cols)));
             }
             CHECK(qnt::compare(view, any.view()).mse == qnt::compare(view, typed).mse);
-            if (!qnt::info_of<F>.is_dense()) CHECK(qnt::compare(view, any.view(), qnt::int8_activations).mse == qnt::compare(view, typed, qnt::int8_activations).mse);
+            if (!qnt::info_of<F>.is_dense())
+                CHECK(qnt::compare(view, any.view(), qnt::int8_activations).mse == qnt::compare(view, typed, qnt::int8_activations).mse);
         });
     }
 }
@@ -204,7 +202,8 @@ TEST_CASE("errors of a format as a value are those of the typed one") {
     CHECK(r.error().code == errc::not_finite);
     CHECK(contains(r.error().message, "row 1, column 6"));
     x[70] = 1;
-    const auto compat = qnt::quantize(matrix_view<const float>{x.data(), 4, 64}, any_format::parse("uint4:64").value(), {.compat = qnt::compatibility::ggml});
+    const auto compat =
+        qnt::quantize(matrix_view<const float>{x.data(), 4, 64}, any_format::parse("uint4:64").value(), {.compat = qnt::compatibility::ggml});
     REQUIRE_FALSE(compat.has_value());
     CHECK(compat.error().code == errc::unsupported);
 }

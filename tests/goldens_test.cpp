@@ -24,8 +24,7 @@ std::string folder() {
     const std::string own = QNT_SOURCE_DIR "/tests/data/goldens/adversarial/";
     return test::file_exists(own + "inputs.npy") ? own : QNT_SHARED_DIR "/data/goldens/adversarial/";
 }
-template <class T>
-npy<T> adversarial(const std::string& name) { return test::read_npy<T>(folder() + name + ".npy"); }
+template <class T> npy<T> adversarial(const std::string& name) { return test::read_npy<T>(folder() + name + ".npy"); }
 
 std::vector<std::string> row_names() {
     std::ifstream file(folder() + "names.txt");
@@ -38,8 +37,7 @@ bool is_finite_row(const float* x, std::size_t n) {
 }
 
 // The codes and scales of a packed matrix, read by the documented layout and not by the library: codes in the low nibble first.
-template <qnt::format_type F>
-struct unpacked {
+template <qnt::format_type F> struct unpacked {
     std::vector<std::uint8_t> codes;
     std::vector<float> scales;
 
@@ -162,7 +160,8 @@ TEST_CASE("NF4 of odd lengths: a short last block is divided, and its absmax at 
     for (const std::size_t n : {1, 2, 3, 31, 33, 63, 64, 65, 100, 127, 129, 255, 257, 1000}) {
         const std::string name = "odd" + std::to_string(n);
         INFO(name);
-        const auto x = adversarial<float>(name + "_input"), absmax = adversarial<float>(name + "_nf4_absmax"), decoded = adversarial<float>(name + "_nf4_deq");
+        const auto x = adversarial<float>(name + "_input"), absmax = adversarial<float>(name + "_nf4_absmax"),
+                   decoded = adversarial<float>(name + "_nf4_deq");
         const auto packed = adversarial<std::uint8_t>(name + "_nf4_packed");
         REQUIRE(x.size() == n);
         const auto w = encode<qnt::nf4<64>>(x.data(), 1, n, compatibility::bitsandbytes).value();
@@ -213,8 +212,10 @@ TEST_CASE("double-quantized NF4 of a real matrix: bitsandbytes' bytes; our own r
     const auto real = load_real();
     const auto packed = test::load_shared<std::uint8_t>("data/goldens/real/nf4_b64_packed.npy");
     const auto inner = test::load_shared<std::uint8_t>("data/goldens/real/nf4_dq_qabsmax.npy");
-    const auto outer = test::load_shared<float>("data/goldens/real/nf4_dq_absmax2.npy"), offset = test::load_shared<float>("data/goldens/real/nf4_dq_offset.npy");
-    const auto absmax = test::load_shared<float>("data/goldens/real/nf4_b64_absmax.npy"), first_row = test::load_shared<float>("data/goldens/real/nf4_dq_dequant_row0.npy");
+    const auto outer = test::load_shared<float>("data/goldens/real/nf4_dq_absmax2.npy"),
+               offset = test::load_shared<float>("data/goldens/real/nf4_dq_offset.npy");
+    const auto absmax = test::load_shared<float>("data/goldens/real/nf4_b64_absmax.npy"),
+               first_row = test::load_shared<float>("data/goldens/real/nf4_dq_dequant_row0.npy");
     if (!real || !packed || !inner || !outer || !offset || !absmax || !first_row) return;
     constexpr std::size_t scales = 768 * 12, blocks = scales / 256;
     REQUIRE(inner->size() == scales);

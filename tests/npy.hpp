@@ -13,8 +13,7 @@
 
 namespace test {
 
-template <class T>
-struct npy : std::vector<T> {
+template <class T> struct npy : std::vector<T> {
     std::vector<std::size_t> shape;
 
     std::size_t rows() const { return shape.at(0); }
@@ -23,8 +22,7 @@ struct npy : std::vector<T> {
 };
 
 // Fails the test when the file is not what is expected: its type or its length.
-template <class T>
-npy<T> read_npy(const std::string& path) {
+template <class T> npy<T> read_npy(const std::string& path) {
     INFO(path);
     std::ifstream file(path, std::ios::binary);
     REQUIRE(file.good());
@@ -61,8 +59,7 @@ npy<T> read_npy(const std::string& path) {
 inline bool file_exists(const std::string& path) { return std::ifstream(path).good(); }
 
 // A file of the reference data outside of the repository, if it is there; says so when it is not.
-template <class T>
-std::optional<npy<T>> load_shared(const std::string& name) {
+template <class T> std::optional<npy<T>> load_shared(const std::string& name) {
     const std::string path = std::string(QNT_SHARED_DIR "/") + name;
     if (!file_exists(path)) {
         WARN("skipped: " << path << " is not there");

@@ -23,8 +23,8 @@ constexpr shape shapes[] = {{1, 1}, {1, 15}, {3, 16}, {15, 17}, {16, 64}, {17, 6
 
 using per_tensor_f16 = qnt::format<qnt::int8_code, qnt::per_tensor<f16>>;
 using int4_channel = qnt::format<qnt::int4_code, qnt::per_channel<bf16>>;
-#define EVERY_FORMAT                                                                                                                                  \
-    qnt::int8, per_tensor_f16, qnt::int8_channel, int4_channel, qnt::q8_0, (qnt::int8_group<48, float>), qnt::int4<32>, (qnt::int4<16, float>),         \
+#define EVERY_FORMAT                                                                                                                                 \
+    qnt::int8, per_tensor_f16, qnt::int8_channel, int4_channel, qnt::q8_0, (qnt::int8_group<48, float>), qnt::int4<32>, (qnt::int4<16, float>),      \
         (qnt::int4<128, bf16>), qnt::uint4<64>, (qnt::uint4<16, float>), (qnt::uint4<48, bf16>), qnt::nf4<64>, (qnt::nf4<48, f16>), qnt::nf4_dq<64>, \
         qnt::nf4_dq<16>
 
@@ -36,16 +36,14 @@ float rounded_to(qnt::scalar_type t, double v) {
 }
 double clamp(double x, double low, double high) { return std::fmin(high, std::fmax(low, x)); }
 
-template <class Code>
-double oracle_absmax() {
+template <class Code> double oracle_absmax() {
     if constexpr (std::is_same_v<Code, qnt::int8_code>) return 127;
     else if constexpr (std::is_same_v<Code, qnt::int4_code>) return 7;
     else if constexpr (std::is_same_v<Code, qnt::uint4_code>) return 15;
     else return 1;
 }
 // value: x / scale, a float
-template <class Code>
-std::uint8_t oracle_code(float value, int zero) {
+template <class Code> std::uint8_t oracle_code(float value, int zero) {
     const double v = double(value);
     if constexpr (std::is_same_v<Code, qnt::int8_code>) return std::uint8_t(int(clamp(std::nearbyint(v), -127, 127)));
     else if constexpr (std::is_same_v<Code, qnt::int4_code>) return std::uint8_t(int(clamp(std::nearbyint(v), -7, 7)) + 8);
@@ -59,8 +57,7 @@ std::uint8_t oracle_code(float value, int zero) {
         return std::uint8_t(best);
     }
 }
-template <class Code>
-double oracle_value(std::uint8_t q, int zero) {
+template <class Code> double oracle_value(std::uint8_t q, int zero) {
     if constexpr (std::is_same_v<Code, qnt::int8_code>) return q < 128 ? q : q - 256;
     else if constexpr (std::is_same_v<Code, qnt::int4_code>) return q - 8;
     else if constexpr (std::is_same_v<Code, qnt::uint4_code>) return q - zero;
@@ -72,13 +69,12 @@ struct oracle_matrix {
     std::vector<std::uint8_t> codes, zeros;
     std::vector<float> scales, values;  // [rows][groups], [rows][cols]
     std::size_t zero_groups = 0, underflowed = 0, clipped = 0;
-    std::vector<std::uint8_t> inner;    // nested: codes of the scales,
-    std::vector<float> outer;           // and the absmax of their blocks
+    std::vector<std::uint8_t> inner;  // nested: codes of the scales,
+    std::vector<float> outer;         // and the absmax of their blocks
     float offset = 0;
 };
 
-template <class F>
-oracle_matrix oracle(const std::vector<float>& x, std::size_t rows, std::size_t cols) {
+template <class F> oracle_matrix oracle(const std::vector<float>& x, std::size_t rows, std::size_t cols) {
     using code = typename F::code;
     using scaling = typename F::scaling;
     const bool has_zero = scaling::offset == qnt::offset_kind::integer_zero, whole = scaling::kind == granularity::tensor;
@@ -137,7 +133,8 @@ oracle_matrix oracle(const std::vector<float>& x, std::size_t rows, std::size_t 
             const std::uint8_t q = oracle_code<code>(v, zero);
             m.codes.push_back(q);
             m.values.push_back(float(oracle_value<code>(q, zero) * double(s)));
-            const double first = oracle_value<code>(oracle_code<code>(-1e6f, zero), zero), last = oracle_value<code>(oracle_code<code>(1e6f, zero), zero);
+            const double first = oracle_value<code>(oracle_code<code>(-1e6f, zero), zero),
+                         last = oracle_value<code>(oracle_code<code>(1e6f, zero), zero);
             m.clipped += double(v) < first - 0.5 || double(v) > last + 0.5;
         }
     }
@@ -150,8 +147,7 @@ struct raw {
     std::vector<std::uint8_t> codes, zeros, inner;
     std::vector<float> scales, outer;
 };
-template <class F>
-raw read_rows(const qnt::packed_matrix<F, layout::rows>& w) {
+template <class F> raw read_rows(const qnt::packed_matrix<F, layout::rows>& w) {
     const auto* bytes = reinterpret_cast<const unsigned char*>(w.bytes().data());
     constexpr qnt::format_info info = qnt::info_of<F>;
     const std::size_t rows = w.rows(), cols = w.cols(), groups = info.is_grouped() ? (cols + F::scaling::group - 1) / F::scaling::group : 1;
@@ -189,8 +185,7 @@ raw read_rows(const qnt::packed_matrix<F, layout::rows>& w) {
     return m;
 }
 
-template <class F, class Layout>
-std::vector<float> dequantized(const qnt::packed_matrix<F, Layout>& w) {
+template <class F, class Layout> std::vector<float> dequantized(const qnt::packed_matrix<F, Layout>& w) {
     std::vector<float> v(w.rows() * w.cols());
     qnt::dequantize(matrix_view<float>{v.data(), w.rows(), w.cols()}, w);
     return v;
@@ -221,8 +216,7 @@ struct reversed_executor {
     }
 };
 
-template <class F>
-qnt::error error_of(const std::vector<float>& x, std::size_t rows, std::size_t cols, const qnt::quantize_options& options = {}) {
+template <class F> qnt::error error_of(const std::vector<float>& x, std::size_t rows, std::size_t cols, const qnt::quantize_options& options = {}) {
     const auto r = qnt::quantize<F>(matrix_view<const float>{x.data(), rows, cols}, options);
     REQUIRE_FALSE(r.has_value());
     return r.error();
@@ -262,7 +256,8 @@ TEMPLATE_TEST_CASE("codes, scales and zero points follow the written rules", "",
 }
 
 // A quotient, not a product with 1 / scale: they round differently, which ties notice.
-TEMPLATE_TEST_CASE("weights halfway between two codes", "", qnt::int8_channel, qnt::q8_0, (qnt::int4<16, float>), (qnt::uint4<64, float>), qnt::nf4<64>) {
+TEMPLATE_TEST_CASE("weights halfway between two codes", "", qnt::int8_channel, qnt::q8_0, (qnt::int4<16, float>), (qnt::uint4<64, float>),
+                   qnt::nf4<64>) {
     using F = TestType;
     using code = typename F::code;
     const std::size_t rows = 64, cols = 64, group = F::scaling::group ? F::scaling::group : cols;
@@ -329,7 +324,9 @@ TEMPLATE_TEST_CASE("the report says what a computation in double says", "", EVER
             ww += row_ww;
             ee += row_ee;
         }
-        const auto near = [](double a, long double b) { return (std::isinf(a) && a == double(b)) || std::fabs(a - double(b)) <= 1e-10 * std::fmax(1.0, std::fabs(a)); };
+        const auto near = [](double a, long double b) {
+            return (std::isinf(a) && a == double(b)) || std::fabs(a - double(b)) <= 1e-10 * std::fmax(1.0, std::fabs(a));
+        };
         CHECK(report.rows == rows);
         CHECK(report.cols == cols);
         CHECK(near(report.mse, ee / (static_cast<long double>(rows) * static_cast<long double>(cols))));
@@ -364,7 +361,8 @@ TEMPLATE_TEST_CASE("the report says what a computation in double says", "", EVER
     }
 }
 
-TEMPLATE_TEST_CASE("errors keep to max_abs_error", "", qnt::int8, qnt::int8_channel, (qnt::int8_group<48, float>), (qnt::int4<16, float>), qnt::nf4<64>) {
+TEMPLATE_TEST_CASE("errors keep to max_abs_error", "", qnt::int8, qnt::int8_channel, (qnt::int8_group<48, float>), (qnt::int4<16, float>),
+                   qnt::nf4<64>) {
     using F = TestType;
     const std::size_t rows = 50, cols = 200, group = F::scaling::group ? F::scaling::group : cols;
     const auto x = random_floats(rows * cols, 3);
@@ -399,14 +397,16 @@ TEMPLATE_TEST_CASE("strides, transposition and threads do not change a byte", ""
 
         // NaN between the elements would not go unnoticed
         const std::size_t stride = cols + 3;
-        std::vector<float> padded(rows * stride, std::numeric_limits<float>::quiet_NaN()), turned(rows * cols), sparse(rows * cols * 3, std::numeric_limits<float>::quiet_NaN());
+        std::vector<float> padded(rows * stride, std::numeric_limits<float>::quiet_NaN()), turned(rows * cols),
+            sparse(rows * cols * 3, std::numeric_limits<float>::quiet_NaN());
         for (std::size_t r = 0; r < rows; ++r)
             for (std::size_t c = 0; c < cols; ++c) {
                 padded[r * stride + c] = x[r * cols + c];
                 turned[c * rows + r] = x[r * cols + c];
                 sparse[(r * cols + c) * 3] = x[r * cols + c];
             }
-        const matrix_view<const float> views[] = {{padded.data(), rows, cols, stride}, matrix_view<const float>{turned.data(), cols, rows}.transposed(),
+        const matrix_view<const float> views[] = {{padded.data(), rows, cols, stride},
+                                                  matrix_view<const float>{turned.data(), cols, rows}.transposed(),
                                                   {sparse.data(), rows, cols, cols * 3, 3}};
         for (const auto& view : views) {
             CHECK(same_bytes(qnt::quantize<F>(view).value().bytes(), expected.bytes()));
@@ -511,7 +511,8 @@ TEST_CASE("dense formats hold the numbers, narrowed") {
     }
 }
 
-TEMPLATE_TEST_CASE("compare measures what a mode multiplies by", "", qnt::int8_channel, qnt::int4<32>, qnt::uint4<64>, qnt::nf4<64>, qnt::nf4_dq<64>) {
+TEMPLATE_TEST_CASE("compare measures what a mode multiplies by", "", qnt::int8_channel, qnt::int4<32>, qnt::uint4<64>, qnt::nf4<64>,
+                   qnt::nf4_dq<64>) {
     using F = TestType;
     using code = typename F::code;
     const std::size_t rows = 21, cols = 133;

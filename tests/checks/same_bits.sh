@@ -1,6 +1,7 @@
 #!/bin/sh
 # same_bits.sh: builds the smoke program with every compiler at hand, also for other machines, runs it on every instruction set and
-# compares the hashes it prints: one hash for all. Uses what is installed of g++, clang++, aarch64-linux-gnu-g++ and the emulators.
+# compares the hashes it prints: one hash for all. Then the same with a forward pass of the shipped model.
+# Uses what is installed of g++, clang++, aarch64-linux-gnu-g++ and the emulators.
 set -eu
 cd "$(dirname "$0")"
 out=../../build/checks/same_bits
@@ -18,10 +19,11 @@ run() { # LABEL COMMAND...
 build() { # NAME COMPILER FLAG...
     name=$1
     shift
-    "$@" -std=c++20 -I../../include smoke.cpp -pthread -o "$out/$name"
+    "$@" -std=c++20 -I../../include -I../../examples -idirafter /usr/include "$source.cpp" -pthread -o "$out/$name"
 }
 have() { command -v "$1" >/dev/null; }
 
+source=smoke
 build base g++ -O2
 for isa in $(sh isas.sh); do run "g++ -O2, QNT_ISA=$isa" env QNT_ISA="$isa" "$out/base"; done
 if [ "$(uname -m)" = x86_64 ] && have qemu-x86_64-static; then
@@ -39,4 +41,14 @@ if have aarch64-linux-gnu-g++ && have qemu-aarch64-static; then
     build aarch64 aarch64-linux-gnu-g++ -O2
     run 'aarch64' qemu-aarch64-static -L /usr/aarch64-linux-gnu "$out/aarch64"
     run 'aarch64 without dot products' qemu-aarch64-static -cpu cortex-a57 -L /usr/aarch64-linux-gnu "$out/aarch64"
+fi
+
+source=forward
+expected=
+build forward g++ -O2
+for isa in $(sh isas.sh); do run "forward pass, g++ -O2, QNT_ISA=$isa" env QNT_ISA="$isa" "$out/forward"; done
+if have aarch64-linux-gnu-g++ && have qemu-aarch64-static; then
+    build forward_aarch64 aarch64-linux-gnu-g++ -O2
+    run 'forward pass, aarch64' qemu-aarch64-static -L /usr/aarch64-linux-gnu "$out/forward_aarch64"
+    run 'forward pass, aarch64 without dot products' qemu-aarch64-static -cpu cortex-a57 -L /usr/aarch64-linux-gnu "$out/forward_aarch64"
 fi

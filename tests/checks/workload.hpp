@@ -32,7 +32,8 @@ template <class F> bool multiply(std::vector<float>& results) {
     std::vector<float> y(rows), products(batch * rows);
     for (const auto mode : {qnt::int8_activations, qnt::exact}) {
         if (mode == qnt::int8_activations && qnt::info_of<F>.is_dense()) continue;
-        qnt::gemv(std::span<float>(y), std::span<const float>(inputs).first(cols), *packed, {.mode = mode, .epilogue = qnt::bias{more} | qnt::gelu_tanh});
+        qnt::gemv(std::span<float>(y), std::span<const float>(inputs).first(cols), *packed,
+                  {.mode = mode, .epilogue = qnt::bias{more} | qnt::gelu_tanh});
         qnt::gemm(qnt::matrix_view<float>{products.data(), batch, rows}, qnt::matrix_view<const float>{inputs.data(), batch, cols}, *packed,
                   {.mode = mode});
         results.insert(results.end(), y.begin(), y.end());

@@ -20,8 +20,7 @@ struct ternary_code {  // affine with 2 bits; 3 decodes but is never made
 };
 
 // Any list of ascending values.
-template <int Bits, class Values>
-struct table_code {
+template <int Bits, class Values> struct table_code {
     static constexpr const char* name = "table";
     static constexpr int bits = Bits;
     static constexpr float absmax = -Values::at(0);
@@ -66,8 +65,7 @@ struct decodes_double : ternary_code {
 };
 
 // The unit by its definition, in double: the largest power of two from 1 to 1/64 that makes integers in [-127, 127] of all that is made.
-template <class C>
-double expected_unit() {
+template <class C> double expected_unit() {
     for (double unit = 1; unit > 0.01; unit /= 2) {
         bool exact = true;
         for (int q = 0; q < 1 << C::bits; ++q) {

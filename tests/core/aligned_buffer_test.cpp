@@ -7,8 +7,8 @@
 using qnt::aligned_buffer;
 
 TEST_CASE("a buffer is zeroed, aligned to a line, and to a huge page from 1 MiB on") {
-    for (const std::size_t bytes : {std::size_t{1}, std::size_t{63}, std::size_t{64}, std::size_t{65}, (std::size_t{1} << 20) - 1, std::size_t{1} << 20,
-                                    (std::size_t{1} << 20) + 1, std::size_t{5} << 20}) {
+    for (const std::size_t bytes : {std::size_t{1}, std::size_t{63}, std::size_t{64}, std::size_t{65}, (std::size_t{1} << 20) - 1,
+                                    std::size_t{1} << 20, (std::size_t{1} << 20) + 1, std::size_t{5} << 20}) {
         CAPTURE(bytes);
         for (int turn = 0; turn < 2; ++turn) {  // the second one is likely to get the dirty memory of the first
             auto buffer = aligned_buffer::allocate(bytes).value();

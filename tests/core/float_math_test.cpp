@@ -12,8 +12,7 @@ std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 float from_bits(std::uint32_t bits) { return std::bit_cast<float>(bits); }
 
 // Values that a compiler cannot see through.
-template <class T>
-T opaque(T x) {
+template <class T> T opaque(T x) {
     volatile T v = x;
     return v;
 }
@@ -31,7 +30,7 @@ struct fma_check {
     }
     void all_signs(float x, float y, float z) {
         for (const float s : {1.0f, -1.0f})
-            for (const float t : {1.0f, -1.0f}) (*this)(s * x, y, t * z);
+            for (const float t : {1.0f, -1.0f}) (*this)(s* x, y, t* z);
     }
 };
 
@@ -93,8 +92,13 @@ TEST_CASE("fma has one rounding") {
 
     SECTION("any bits, infinities and NaN among them") {
         for (int i = 0; i < 500'000; ++i) check(any(), any(), any());
-        const float special[] = {0.0f, 1.0f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::max(), std::numeric_limits<float>::min(),
-                                 std::numeric_limits<float>::denorm_min(), std::numeric_limits<float>::quiet_NaN()};
+        const float special[] = {0.0f,
+                                 1.0f,
+                                 std::numeric_limits<float>::infinity(),
+                                 std::numeric_limits<float>::max(),
+                                 std::numeric_limits<float>::min(),
+                                 std::numeric_limits<float>::denorm_min(),
+                                 std::numeric_limits<float>::quiet_NaN()};
         for (const float a : special)
             for (const float b : special)
                 for (const float c : special) check.all_signs(a, b, c);
@@ -129,7 +133,8 @@ TEST_CASE("fma has one rounding") {
                 check.all_signs(b, -a * 0x1p-24f, c);
             }
         for (int i = 0; i < 100'000; ++i) {
-            const float a = from_bits(0x3f800001u + std::uint32_t(random() % 64)), b = std::ldexp(from_bits(0x3f800001u + std::uint32_t(random() % 64)), -24);
+            const float a = from_bits(0x3f800001u + std::uint32_t(random() % 64)),
+                        b = std::ldexp(from_bits(0x3f800001u + std::uint32_t(random() % 64)), -24);
             check.all_signs(a, b, std::ldexp(mantissa(), int(random() % 10)));
         }
     }
@@ -139,13 +144,15 @@ TEST_CASE("fma has one rounding") {
             const float c = std::ldexp(float(random() % 64), -149);
             check.all_signs(a, b, c);
         }
-        for (int i = 0; i < 2000; ++i) check.all_signs(std::ldexp(float(i), -75), std::ldexp(1.0f, -75), std::ldexp(float(i % 7), -149));  // ties at 2^-150
+        for (int i = 0; i < 2000; ++i)
+            check.all_signs(std::ldexp(float(i), -75), std::ldexp(1.0f, -75), std::ldexp(float(i % 7), -149));  // ties at 2^-150
     }
     SECTION("results around the largest numbers") {
         const float max = std::numeric_limits<float>::max();
-        for (int i = 0; i < 100'000; ++i) check.all_signs(std::ldexp(mantissa(), 63), std::ldexp(mantissa(), 63), std::ldexp(mantissa(), 60 + int(random() % 68)));
+        for (int i = 0; i < 100'000; ++i)
+            check.all_signs(std::ldexp(mantissa(), 63), std::ldexp(mantissa(), 63), std::ldexp(mantissa(), 60 + int(random() % 68)));
         for (const float c : {0.0f, 1.0f, 0x1p103f, 0x1p102f, 0x1.fffffep102f, 0x1.000002p103f, max}) {
-            check.all_signs(max, 1.0f, c);                   // the midpoint above max is max + 2^103: even, so infinity
+            check.all_signs(max, 1.0f, c);  // the midpoint above max is max + 2^103: even, so infinity
             check.all_signs(0x1.fffffep63f, 0x1p64f, c);
         }
     }

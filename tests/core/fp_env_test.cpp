@@ -80,16 +80,14 @@ struct checker {
     control before = 0;
     bool good = true;
     // Runs one call of the library and looks whether the caller's mode is still there.
-    template <class F>
-    void operator()(F&& f) {
+    template <class F> void operator()(F&& f) {
         const control mode = read_control() & ~flag_bits;
         f();
         good = good && (read_control() & ~flag_bits) == mode;
     }
 };
 
-template <class F>
-results run_typed(const std::vector<float>& w, const std::vector<float>& x, checker& check) {
+template <class F> results run_typed(const std::vector<float>& w, const std::vector<float>& x, checker& check) {
     results all;
     const matrix_view<const float> view{w.data(), n, k};
     qnt::packed_matrix<F> panels;
@@ -177,8 +175,8 @@ TEST_CASE("the modes of this test do change plain arithmetic") {
     CHECK(flushes >= 2);
 }
 
-TEMPLATE_TEST_CASE("results do not depend on the caller's mode, and the mode survives", "", qnt::int8, qnt::int8_channel, qnt::q8_0, (qnt::int4<32, float>),
-                   qnt::uint4<64>, qnt::nf4<64>, qnt::nf4_dq<16>, qnt::dense_format<qnt::f16>) {
+TEMPLATE_TEST_CASE("results do not depend on the caller's mode, and the mode survives", "", qnt::int8, qnt::int8_channel, qnt::q8_0,
+                   (qnt::int4<32, float>), qnt::uint4<64>, qnt::nf4<64>, qnt::nf4_dq<16>, qnt::dense_format<qnt::f16>) {
     const auto w = weights(), x = test::random_floats(k, 12);
     checker check;
     const results expected = run_typed<TestType>(w, x, check);

@@ -39,14 +39,12 @@ struct binary_format {
 };
 constexpr binary_format ieee_half{5, 10}, brain{8, 7};
 
-template <class H>
-constexpr binary_format format_of = std::is_same_v<H, f16> ? ieee_half : brain;
+template <class H> constexpr binary_format format_of = std::is_same_v<H, f16> ? ieee_half : brain;
 
 bool same_number(double a, double b) { return a == b && std::signbit(a) == std::signbit(b); }
 
 // Counting, not a CHECK for each: there are millions.
-template <class H>
-bool narrows_right(float x) { return same_number(double(float(H(x))), format_of<H>.round(double(x))); }
+template <class H> bool narrows_right(float x) { return same_number(double(float(H(x))), format_of<H>.round(double(x))); }
 
 float from_bits(std::uint32_t bits) { return std::bit_cast<float>(bits); }
 
@@ -160,7 +158,8 @@ TEST_CASE("f16 narrows and widens like the processor") {
 #if defined(__x86_64__) || defined(__aarch64__)
     for (unsigned bits = 0; bits < 65536; ++bits) {
         CAPTURE(bits);
-        REQUIRE(std::bit_cast<std::uint32_t>(float(f16::from_bits(std::uint16_t(bits)))) == std::bit_cast<std::uint32_t>(hardware::widen(std::uint16_t(bits))));
+        REQUIRE(std::bit_cast<std::uint32_t>(float(f16::from_bits(std::uint16_t(bits)))) ==
+                std::bit_cast<std::uint32_t>(hardware::widen(std::uint16_t(bits))));
     }
     std::mt19937 random(2);
     std::size_t wrong = 0;

@@ -65,7 +65,9 @@ TEST_CASE("f32 compute on the shipped model: greedy ids of another system, logit
     const gpt2::model model = load("f32");
     CHECK(model.parameters() == 5387776);
     gpt2::session session(model, {});
-    for (const auto& e : goldens()["greedy40"]) {
+    const nlohmann::json prompts = goldens()["greedy40"];
+    REQUIRE(prompts.size() == 8);
+    for (const auto& e : prompts) {
         session.restart();
         const auto prompt = tokenizer.encode(e["prompt"].get<std::string>());
         REQUIRE(prompt == e["prompt_ids"].get<std::vector<std::int32_t>>());

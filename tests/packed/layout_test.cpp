@@ -159,7 +159,8 @@ TEST_CASE("layout::panels: a linear stream of lines, each group with its scales 
         CHECK(word.panel_bytes == 512);
     }
     SECTION("positions: byte [k / 4][row][k % 4], two nibbles of 4 k each in a line of 8") {
-        const panel_layout bytes(info_of<qnt::int8_channel>, {16, 64, 0}), nibbles(info_of<qnt::nf4<64>>, {16, 64, 64}), words(info_of<qnt::dense_format<float>>, {16, 64, 0});
+        const panel_layout bytes(info_of<qnt::int8_channel>, {16, 64, 0}), nibbles(info_of<qnt::nf4<64>>, {16, 64, 64}),
+            words(info_of<qnt::dense_format<float>>, {16, 64, 0});
         CHECK(bytes.code_at(0, 0) == 0);
         CHECK(bytes.code_at(0, 3) == 3);
         CHECK(bytes.code_at(1, 0) == 4);
@@ -195,9 +196,9 @@ TEST_CASE("bits per weight as hand-computed") {
     CHECK(stored(qnt::bits_per_weight<qnt::dense_format<qnt::f16>>(5, 3)) == 16);
 
     CHECK(streamed(qnt::bits_per_weight<qnt::nf4<64>>(768, 768)) == 4.5);
-    CHECK(streamed(qnt::bits_per_weight<qnt::nf4_dq<64>>(768, 768)) == 4.5);      // scales expanded
+    CHECK(streamed(qnt::bits_per_weight<qnt::nf4_dq<64>>(768, 768)) == 4.5);  // scales expanded
     CHECK(streamed(qnt::bits_per_weight<qnt::int4<32>>(768, 768)) == 4.5);
-    CHECK(streamed(qnt::bits_per_weight<qnt::uint4<64>>(768, 768)) == 4.5);       // zero points as bytes, padded
+    CHECK(streamed(qnt::bits_per_weight<qnt::uint4<64>>(768, 768)) == 4.5);  // zero points as bytes, padded
     CHECK(streamed(qnt::bits_per_weight<qnt::int8_channel>(768, 768)) == 8 + 32.0 / 768);
     CHECK(streamed(qnt::bits_per_weight<qnt::int8_channel>(17, 768)) == Approx(2 * (768 * 16 + 64) * 8.0 / (17 * 768)));  // 15 rows of padding
     CHECK(streamed(qnt::bits_per_weight<qnt::dense_format<float>>(16, 3)) == Approx(32 * 4.0 / 3));

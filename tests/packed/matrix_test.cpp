@@ -41,9 +41,9 @@ struct odd_bits {  // 5 bits, no exact operands: panels hold the code
 using six = qnt::format<six_bits, qnt::per_group<32, f16>>;
 using odd = qnt::format<odd_bits, qnt::per_group<16, float>>;
 
-#define EVERY_FORMAT                                                                                                                                    \
-    qnt::int8, qnt::int8_channel, qnt::q8_0, (qnt::int8_group<48, float>), qnt::int4<32>, (qnt::int4<16, float>), qnt::uint4<64>, (qnt::uint4<16, float>), \
-        (qnt::uint4<48, bf16>), qnt::nf4<64>, (qnt::nf4<48, f16>), six, odd
+#define EVERY_FORMAT                                                                                                              \
+    qnt::int8, qnt::int8_channel, qnt::q8_0, (qnt::int8_group<48, float>), qnt::int4<32>, (qnt::int4<16, float>), qnt::uint4<64>, \
+        (qnt::uint4<16, float>), (qnt::uint4<48, bf16>), qnt::nf4<64>, (qnt::nf4<48, f16>), six, odd
 
 // Random contents of a matrix: every code that an encoder makes, scales that their type holds, zero points.
 struct contents {
@@ -51,8 +51,7 @@ struct contents {
     std::vector<std::uint8_t> codes, zeros;  // [rows][cols], [rows][groups]
     std::vector<float> scales;
 
-    template <class F>
-    static contents random(F, const qnt::packed_shape& s, unsigned seed) {
+    template <class F> static contents random(F, const qnt::packed_shape& s, unsigned seed) {
         using code = typename F::code;
         constexpr qnt::format_info f = qnt::info_of<F>;
         std::mt19937 random(seed);
@@ -84,8 +83,7 @@ bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
-template <class F>
-std::vector<std::byte> pack(contents m, const qnt::packed_shape& s) {
+template <class F> std::vector<std::byte> pack(contents m, const qnt::packed_shape& s) {
     constexpr qnt::format_info f = qnt::info_of<F>;
     std::vector<std::byte> bytes(qnt::panel_layout(f, s).buffer_bytes());
     for (std::size_t p = 0; p < (s.rows + 15) / 16; ++p) qnt::pad_panel(bytes.data(), f, s, p);
@@ -94,8 +92,7 @@ std::vector<std::byte> pack(contents m, const qnt::packed_shape& s) {
 }
 
 // The whole stream, written down in the order of the diagram.
-template <class F>
-std::vector<std::byte> expected_panels(const contents& m, const qnt::packed_shape& s) {
+template <class F> std::vector<std::byte> expected_panels(const contents& m, const qnt::packed_shape& s) {
     using code = typename F::code;
     constexpr qnt::format_info f = qnt::info_of<F>;
     std::vector<std::byte> out;
@@ -106,7 +103,8 @@ std::vector<std::byte> expected_panels(const contents& m, const qnt::packed_shap
     };
     for (std::size_t panel = 0; panel < s.rows; panel += 16) {
         for (std::size_t g = 0; g < m.groups; ++g) {
-            const std::size_t begin = f.is_grouped() ? g * F::scaling::group : 0, end = f.is_grouped() ? std::min(s.cols, begin + F::scaling::group) : s.cols;
+            const std::size_t begin = f.is_grouped() ? g * F::scaling::group : 0,
+                              end = f.is_grouped() ? std::min(s.cols, begin + F::scaling::group) : s.cols;
             // columns beyond a group belong to the next one in memory, but are padding here
             const auto at = [&](std::size_t row, std::size_t k) { return k < end ? code_of(row, k) : code_of(s.rows, s.cols); };
             if (f.bits <= 4) {
@@ -169,8 +167,8 @@ TEMPLATE_TEST_CASE("what was packed is unpacked", "", EVERY_FORMAT) {
     }
 }
 
-TEMPLATE_TEST_CASE("repacking is what quantizing into the other layout gives, and there and back is the same", "", EVERY_FORMAT, qnt::dense_format<float>,
-                   qnt::dense_format<f16>, qnt::dense_format<bf16>) {
+TEMPLATE_TEST_CASE("repacking is what quantizing into the other layout gives, and there and back is the same", "", EVERY_FORMAT,
+                   qnt::dense_format<float>, qnt::dense_format<f16>, qnt::dense_format<bf16>) {
     using F = TestType;
     for (const auto [rows, cols] : shapes) {
         CAPTURE(rows, cols);
@@ -189,8 +187,7 @@ TEMPLATE_TEST_CASE("repacking is what quantizing into the other layout gives, an
 }
 
 namespace {
-template <class To, class M>
-constexpr bool can_repack = requires(const M& m) { qnt::repack<To>(m); };
+template <class To, class M> constexpr bool can_repack = requires(const M& m) { qnt::repack<To>(m); };
 }  // namespace
 
 TEST_CASE("nested scales expand into panels, and do not come back") {
@@ -216,7 +213,8 @@ TEMPLATE_TEST_CASE("dense panels hold numbers where the diagram says", "", float
                 for (std::size_t r = panel; r < panel + 16; ++r)
                     for (std::size_t j = k; j < k + 4; ++j) {
                         const float v = r < rows && j < cols ? x[r * cols + j] : 0.0f;
-                        for (std::size_t i = 0; i < sizeof(TestType); ++i) expected.push_back(std::byte(bits_of(v, qnt::scalar_type_of<TestType>) >> 8 * i & 255));
+                        for (std::size_t i = 0; i < sizeof(TestType); ++i)
+                            expected.push_back(std::byte(bits_of(v, qnt::scalar_type_of<TestType>) >> 8 * i & 255));
                     }
         CHECK(same_bytes(packed.bytes(), expected));
     }
@@ -227,7 +225,8 @@ TEST_CASE("gaps between the sections of rows are zero") {
     const auto w = qnt::quantize<qnt::uint4<16, bf16>, layout::rows>(matrix_view<const float>{x.data(), 5, 37}).value();
     const qnt::rows_layout at(qnt::info_of<qnt::uint4<16, bf16>>, w.shape());
     const auto zero = [&](std::size_t begin, std::size_t end) {
-        return std::all_of(w.bytes().begin() + std::ptrdiff_t(begin), w.bytes().begin() + std::ptrdiff_t(end), [](std::byte b) { return b == std::byte{0}; });
+        return std::all_of(w.bytes().begin() + std::ptrdiff_t(begin), w.bytes().begin() + std::ptrdiff_t(end),
+                           [](std::byte b) { return b == std::byte{0}; });
     };
     CHECK(at.codes.end() < at.scales.begin);
     CHECK(zero(at.codes.end(), at.scales.begin));

@@ -14,8 +14,7 @@ using qnt::granularity;
 using qnt::offset_kind;
 using qnt::scalar_type;
 
-template <class S>
-bool says(granularity kind, std::size_t group, scalar_type scale, offset_kind offset, bool nested) {
+template <class S> bool says(granularity kind, std::size_t group, scalar_type scale, offset_kind offset, bool nested) {
     return S::kind == kind && S::group == group && S::scale == scale && S::offset == offset && S::is_nested == nested;
 }
 
@@ -42,7 +41,8 @@ TEST_CASE("scalings state what they are") {
     CHECK(says<qnt::per_tensor<qnt::bf16>>(granularity::tensor, 0, scalar_type::bf16, offset_kind::none, false));
     CHECK(says<qnt::per_channel<float>>(granularity::channel, 0, scalar_type::f32, offset_kind::none, false));
     CHECK(says<qnt::per_group<48, qnt::f16>>(granularity::group, 48, scalar_type::f16, offset_kind::none, false));
-    CHECK(says<qnt::per_group<64, qnt::bf16, offset_kind::integer_zero>>(granularity::group, 64, scalar_type::bf16, offset_kind::integer_zero, false));
+    CHECK(
+        says<qnt::per_group<64, qnt::bf16, offset_kind::integer_zero>>(granularity::group, 64, scalar_type::bf16, offset_kind::integer_zero, false));
     CHECK(says<qnt::per_group<64, qnt::nested<dynamic_u8, 256>>>(granularity::group, 64, scalar_type::f32, offset_kind::none, true));
     CHECK(says<qnt::per_group<qnt::dynamic_group, float>>(granularity::group, qnt::dynamic_group, scalar_type::f32, offset_kind::none, false));
 }
