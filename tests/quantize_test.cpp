@@ -644,8 +644,10 @@ TEMPLATE_TEST_CASE("NaN and infinity are errors that name row and column, the fi
         const auto check = [&](auto executor) {
             for (const bool report_too : {false, true}) {
                 qnt::quantization_report report;
+                report.clipped = 99;
                 const auto r = qnt::quantize<TestType>(view, {.report = report_too ? &report : nullptr}, executor);
                 REQUIRE_FALSE(r.has_value());
+                CHECK(report.clipped == 99);  // untouched
                 CHECK(r.error().code == qnt::errc::not_finite);
                 INFO(r.error().message);
                 CHECK(contains(r.error().message, "row 37, column 65 is not a finite number"));
@@ -654,6 +656,17 @@ TEMPLATE_TEST_CASE("NaN and infinity are errors that name row and column, the fi
         check(qnt::serial{});
         check(reversed_executor{});
         check(test::chaotic_executor{7});
+    }
+}
+
+TEMPLATE_TEST_CASE("NaN and infinity of 16-bit weights are errors too", "", f16, bf16) {
+    for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+        std::vector<TestType> x(20 * 30, TestType(1.0f));
+        x[19 * 30 + 3] = TestType(bad);
+        const auto r = qnt::quantize<qnt::nf4<64>>(matrix_view<const TestType>{x.data(), 20, 30});
+        REQUIRE_FALSE(r.has_value());
+        CHECK(r.error().code == qnt::errc::not_finite);
+        CHECK(contains(r.error().message, "row 19, column 3"));
     }
 }
 
