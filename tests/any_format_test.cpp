@@ -141,7 +141,8 @@ TEST_CASE("quantize, dequantize and compare with a format as a value do what the
     struct shape {
         std::size_t rows, cols;
     };
-    for (const auto [rows, cols] : {shape{1, 1}, shape{17, 15}, shape{33, 100}, shape{16, 128}}) {
+    for (const auto& of : {shape{1, 1}, shape{17, 15}, shape{33, 100}, shape{16, 128}}) {
+        const std::size_t rows = of.rows, cols = of.cols;
         const auto x = test::random_floats(rows * cols, unsigned(rows + cols));
         const matrix_view<const float> view{x.data(), rows, cols};
         for_every_format([&]<class F>(named<F> n) {

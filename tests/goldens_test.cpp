@@ -157,7 +157,9 @@ TEST_CASE("NF4 of adversarial blocks: where our own rule, x / absmax, differs fr
 }
 
 TEST_CASE("NF4 of odd lengths: a short last block is divided, and its absmax at least 1e-38") {
-    for (const std::size_t n : {1, 2, 3, 31, 33, 63, 64, 65, 100, 127, 129, 255, 257, 1000}) {
+    for (const std::size_t n :
+         {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{31}, std::size_t{33}, std::size_t{63}, std::size_t{64}, std::size_t{65},
+          std::size_t{100}, std::size_t{127}, std::size_t{129}, std::size_t{255}, std::size_t{257}, std::size_t{1000}}) {
         const std::string name = "odd" + std::to_string(n);
         INFO(name);
         const auto x = adversarial<float>(name + "_input"), absmax = adversarial<float>(name + "_nf4_absmax"),

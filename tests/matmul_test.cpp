@@ -177,11 +177,11 @@ TEST_CASE("the same bits for any number of threads and any batch") {
             test::on_every_isa([&](qnt::isa::id) {
                 INFO(format << " " << qnt::name_of(mode));
                 const auto whole = product(w, x, m, {.mode = mode});
-                for (const std::size_t threads : {1, 2, 3, 8}) {
+                for (const std::size_t threads : {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{8}}) {
                     const test::chaotic_executor executor{threads};
                     REQUIRE(test::same_bits(product(w, x, m, {.mode = mode, .executor = executor}), whole));
                 }
-                for (const std::size_t batch : {1, 7, 64})
+                for (const std::size_t batch : {std::size_t{1}, std::size_t{7}, std::size_t{64}})
                     for (std::size_t first = 0; first < m; first += batch) {
                         const std::size_t rows = std::min(batch, m - first);
                         const auto part = product(w, std::span(x).subspan(first * k, rows * k), rows, {.mode = mode});

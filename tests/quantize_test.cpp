@@ -227,7 +227,8 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 
 TEMPLATE_TEST_CASE("codes, scales and zero points follow the written rules", "", EVERY_FORMAT) {
     using F = TestType;
-    for (const auto [rows, cols] : shapes) {
+    for (const auto& of : shapes) {
+        const std::size_t rows = of.rows, cols = of.cols;
         CAPTURE(rows, cols);
         const auto x = mixed_matrix(rows, cols, unsigned(rows * 1000 + cols));
         const oracle_matrix expected = oracle<F>(x, rows, cols);
@@ -290,7 +291,8 @@ TEMPLATE_TEST_CASE("weights halfway between two codes", "", qnt::int8_channel, q
 
 TEMPLATE_TEST_CASE("the report says what a computation in double says", "", EVERY_FORMAT) {
     using F = TestType;
-    for (const auto [rows, cols] : shapes) {
+    for (const auto& of : shapes) {
+        const std::size_t rows = of.rows, cols = of.cols;
         CAPTURE(rows, cols);
         const auto x = mixed_matrix(rows, cols, unsigned(rows + cols));
         const oracle_matrix expected = oracle<F>(x, rows, cols);
@@ -387,7 +389,8 @@ TEMPLATE_TEST_CASE("errors keep to max_abs_error", "", qnt::int8, qnt::int8_chan
 
 TEMPLATE_TEST_CASE("strides, transposition and threads do not change a byte", "", EVERY_FORMAT) {
     using F = TestType;
-    for (const auto [rows, cols] : shapes) {
+    for (const auto& of : shapes) {
+        const std::size_t rows = of.rows, cols = of.cols;
         CAPTURE(rows, cols);
         const auto x = mixed_matrix(rows, cols, unsigned(rows * cols));
         const matrix_view<const float> dense{x.data(), rows, cols};
@@ -479,7 +482,8 @@ TEMPLATE_TEST_CASE("matrices of zeros become zeros", "", EVERY_FORMAT) {
 }
 
 TEST_CASE("dense formats hold the numbers, narrowed") {
-    for (const auto [rows, cols] : shapes) {
+    for (const auto& of : shapes) {
+        const std::size_t rows = of.rows, cols = of.cols;
         CAPTURE(rows, cols);
         const auto x = mixed_matrix(rows, cols, 9);
         const matrix_view<const float> view{x.data(), rows, cols};
@@ -672,7 +676,8 @@ TEMPLATE_TEST_CASE("NaN and infinity of 16-bit weights are errors too", "", f16,
 
 TEST_CASE("empty matrices are errors") {
     const std::vector<float> x(16, 1.0f);
-    for (const auto [rows, cols] : {shape{0, 5}, shape{5, 0}, shape{0, 0}}) {
+    for (const auto& of : {shape{0, 5}, shape{5, 0}, shape{0, 0}}) {
+        const std::size_t rows = of.rows, cols = of.cols;
         const auto r = qnt::quantize<qnt::int4<32>>(matrix_view<const float>{x.data(), rows, cols});
         REQUIRE_FALSE(r.has_value());
         CHECK(r.error().code == qnt::errc::invalid_argument);
@@ -685,7 +690,8 @@ TEST_CASE("shapes that do not fit are contract violations, and touch nothing") {
     const std::vector<float> x(6 * 20, 1.0f);
     const auto packed = qnt::quantize<qnt::int8_channel>(matrix_view<const float>{x.data(), 6, 20}).value();
     std::vector<float> out(6 * 20, 5.0f);
-    for (const auto [rows, cols] : {shape{5, 20}, shape{6, 19}, shape{20, 6}}) {
+    for (const auto& of : {shape{5, 20}, shape{6, 19}, shape{20, 6}}) {
+        const std::size_t rows = of.rows, cols = of.cols;
         CHECK_THROWS_AS(qnt::dequantize(matrix_view<float>{out.data(), rows, cols}, packed), qnt::contract_error);
         CHECK_THROWS_AS(qnt::compare(matrix_view<const float>{x.data(), rows, cols}, packed), qnt::contract_error);
     }
@@ -719,7 +725,7 @@ namespace {
 struct six_bits {
     static constexpr const char* name = "six";
     static constexpr int bits = 6;
-    static constexpr float absmax = 31, max_error = 0.5f;
+    static constexpr float absmax = 31;
     static constexpr std::uint8_t encode(float x) { return std::uint8_t(int(qnt::round_even(x < -31 ? -31 : x > 31 ? 31 : x)) + 32); }
     static constexpr float decode(std::uint8_t q) { return float(q) - 32.0f; }
 };

@@ -9,7 +9,7 @@ namespace {
 struct ternary_code {
     static constexpr const char* name = "ternary";
     static constexpr int bits = 2;
-    static constexpr float absmax = 1, max_error = 0.5f;
+    static constexpr float absmax = 1;
     static constexpr std::uint8_t encode(float x) { return x < -0.5f ? 0 : x > 0.5f ? 2 : 1; }
     static constexpr float decode(std::uint8_t q) { return float(q) - 1.0f; }
 };

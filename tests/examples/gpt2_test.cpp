@@ -109,7 +109,7 @@ TEST_CASE("a forward pass has the same bits on every instruction set, in chunks,
             for (const std::size_t chunk : {std::size_t(1), std::size_t(7), ids.size()})
                 CHECK(test::same_bits(logits_of(model, ids, chunk), expected));
         });
-        for (const std::size_t threads : {1, 2, 3, 8}) {
+        for (const std::size_t threads : {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{8}}) {
             qnt::thread_pool pool(threads);
             CHECK(test::same_bits(logits_of(model, ids, 40, pool), expected));
         }

@@ -36,8 +36,9 @@ TEST_CASE("a shape cuts K into groups, the last one as long as what is left") {
     CHECK(whole.groups() == 1);
     CHECK(whole.group_size() == 100);
     CHECK(whole.group_length(0) == 100);
-    for (const std::size_t cols : {1, 15, 16, 17, 47, 48, 49, 96, 97})
-        for (const std::size_t group : {0, 16, 48, 1024}) {
+    for (const std::size_t cols : {std::size_t{1}, std::size_t{15}, std::size_t{16}, std::size_t{17}, std::size_t{47}, std::size_t{48},
+                                   std::size_t{49}, std::size_t{96}, std::size_t{97}})
+        for (const std::size_t group : {std::size_t{0}, std::size_t{16}, std::size_t{48}, std::size_t{1024}}) {
             const packed_shape any{1, cols, group};
             std::size_t sum = 0;
             for (std::size_t g = 0; g < any.groups(); ++g) {

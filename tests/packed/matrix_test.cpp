@@ -134,7 +134,8 @@ template <class F> std::vector<std::byte> expected_panels(const contents& m, con
 
 TEMPLATE_TEST_CASE("panels hold every byte where the diagram says, zero codes and scales in the padding", "", EVERY_FORMAT) {
     using F = TestType;
-    for (const auto [rows, cols] : shapes) {
+    for (const auto& of : shapes) {
+        const std::size_t rows = of.rows, cols = of.cols;
         CAPTURE(rows, cols);
         const qnt::packed_shape s = qnt::shape_of<F>(rows, cols);
         const contents m = contents::random(F{}, s, unsigned(rows * cols));
@@ -144,7 +145,8 @@ TEMPLATE_TEST_CASE("panels hold every byte where the diagram says, zero codes an
 
 TEMPLATE_TEST_CASE("what was packed is unpacked", "", EVERY_FORMAT) {
     using F = TestType;
-    for (const auto [rows, cols] : shapes) {
+    for (const auto& of : shapes) {
+        const std::size_t rows = of.rows, cols = of.cols;
         CAPTURE(rows, cols);
         const qnt::packed_shape s = qnt::shape_of<F>(rows, cols);
         contents m = contents::random(F{}, s, unsigned(rows + cols));
@@ -170,7 +172,8 @@ TEMPLATE_TEST_CASE("what was packed is unpacked", "", EVERY_FORMAT) {
 TEMPLATE_TEST_CASE("repacking is what quantizing into the other layout gives, and there and back is the same", "", EVERY_FORMAT,
                    qnt::dense_format<float>, qnt::dense_format<f16>, qnt::dense_format<bf16>) {
     using F = TestType;
-    for (const auto [rows, cols] : shapes) {
+    for (const auto& of : shapes) {
+        const std::size_t rows = of.rows, cols = of.cols;
         CAPTURE(rows, cols);
         const auto x = test::random_floats(rows * cols, unsigned(rows + 100 * cols));
         const matrix_view<const float> view{x.data(), rows, cols};
@@ -203,7 +206,8 @@ TEST_CASE("nested scales expand into panels, and do not come back") {
 
 TEMPLATE_TEST_CASE("dense panels hold numbers where the diagram says", "", float, f16, bf16) {
     using F = qnt::dense_format<TestType>;
-    for (const auto [rows, cols] : shapes) {
+    for (const auto& of : shapes) {
+        const std::size_t rows = of.rows, cols = of.cols;
         CAPTURE(rows, cols);
         const auto x = test::random_floats(rows * cols, unsigned(cols));
         const auto packed = qnt::quantize<F>(matrix_view<const float>{x.data(), rows, cols}).value();
