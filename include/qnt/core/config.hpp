@@ -8,7 +8,7 @@
 #define QNT_VERSION_PATCH 0
 
 #if !defined(__GNUC__) && !defined(__clang__)
-#error "qnt needs g++ >= 12 or clang++ >= 14 (on Windows: MinGW-w64)"
+#error "qnt needs g++ >= 12 or clang++ >= 14"
 #endif
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "qnt supports little-endian machines only"

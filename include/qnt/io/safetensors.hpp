@@ -101,7 +101,10 @@ inline const char* describe_file(std::span<const std::byte> bytes) {
 
 inline std::string shape_text(std::span<const std::size_t> shape) {
     std::string s = "[";
-    for (std::size_t i = 0; i < shape.size() && i < 8; ++i) s += (i ? "," : "") + std::to_string(shape[i]);
+    for (std::size_t i = 0; i < shape.size() && i < 8; ++i) {
+        if (i) s += ',';  // not `"," + std::to_string()`: g++ 12 warns falsely at -O3
+        s += std::to_string(shape[i]);
+    }
     return s + (shape.size() > 8 ? ",...]" : "]");
 }
 

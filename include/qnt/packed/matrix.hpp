@@ -8,8 +8,8 @@
 
 namespace qnt {
 
-// What happens to x before the codes multiply it (column permutation, column scales, outlier columns). Only `none` exists so far;
-// the field is in containers and files so that readers refuse what they do not know.
+// What happens to x before the codes multiply it (column permutation, column scales, outlier columns). Only `none` exists so far; archives
+// carry the field, so that a reader refuses what it does not know.
 enum class input_transform : std::uint8_t { none };
 
 // Borrowed bytes in one of the layouts, with the format as a value.
