@@ -31,8 +31,13 @@ using int4_channel = qnt::format<qnt::int4_code, qnt::per_channel<bf16>>;
 // ---- the rules in plain double arithmetic ----
 // Quotients and products of two floats are exact enough in double to be rounded to float once more without harm.
 
+// Through memory: g++ knows that too, computes float(double * double) in float, and fuses it with a sum where it may.
+float to_float(double v) {
+    volatile float rounded = float(v);
+    return rounded;
+}
 float rounded_to(qnt::scalar_type t, double v) {
-    return t == qnt::scalar_type::f16 ? float(f16(float(v))) : t == qnt::scalar_type::bf16 ? float(bf16(float(v))) : float(v);
+    return t == qnt::scalar_type::f16 ? float(f16(to_float(v))) : t == qnt::scalar_type::bf16 ? float(bf16(to_float(v))) : to_float(v);
 }
 double clamp(double x, double low, double high) { return std::fmin(high, std::fmax(low, x)); }
 
@@ -96,28 +101,28 @@ template <class F> oracle_matrix oracle(const std::vector<float>& x, std::size_t
     std::vector<float> scales(count);
     std::vector<std::uint8_t> zeros(count);
     for (std::size_t i = 0; i < count; ++i) {
-        const double range = has_zero ? double(float(high[i] - low[i])) : std::fmax(high[i], -low[i]);
-        scales[i] = rounded_to(scaling::scale, double(float(range / oracle_absmax<code>())));
+        const double range = has_zero ? double(to_float(high[i] - low[i])) : std::fmax(high[i], std::fabs(low[i]));
+        scales[i] = rounded_to(scaling::scale, double(to_float(range / oracle_absmax<code>())));
         m.zero_groups += range == 0;
         m.underflowed += range != 0 && scales[i] == 0;
-        if (has_zero && scales[i] > 0) zeros[i] = std::uint8_t(clamp(std::nearbyint(double(float(-low[i] / double(scales[i])))), 0, 15));
+        if (has_zero && scales[i] > 0) zeros[i] = std::uint8_t(clamp(std::nearbyint(double(to_float(-low[i] / double(scales[i])))), 0, 15));
     }
     if (scaling::is_nested) {
         double sum = 0;
         for (const float s : scales) sum += double(s);
-        m.offset = float(sum / double(count));
+        m.offset = to_float(sum / double(count));
         for (std::size_t begin = 0; begin < count; begin += 256) {
             const std::size_t end = std::min(count, begin + 256);
             float top = 0;
             for (std::size_t i = begin; i < end; ++i) top = std::fmax(top, std::fabs(scales[i] - m.offset));
             m.outer.push_back(top);
             for (std::size_t i = begin; i < end; ++i) {
-                const float v = top > 0 ? float(double(scales[i] - m.offset) / double(top)) : 0.0f;
+                const float v = top > 0 ? to_float(double(scales[i] - m.offset) / double(top)) : 0.0f;
                 std::size_t best = 0;
                 for (std::size_t q = 1; q < 256; ++q)
                     if (v > (qnt::dynamic_u8::values[q - 1] + qnt::dynamic_u8::values[q]) / 2) best = q;
                 m.inner.push_back(std::uint8_t(best));
-                scales[i] = float(double(float(double(qnt::dynamic_u8::values[best]) * double(top))) + double(m.offset));
+                scales[i] = to_float(double(to_float(double(qnt::dynamic_u8::values[best]) * double(top))) + double(m.offset));
             }
         }
     }
@@ -129,10 +134,10 @@ template <class F> oracle_matrix oracle(const std::vector<float>& x, std::size_t
         for (std::size_t c = 0; c < cols; ++c) {
             const float s = scales[scale_of(r, c)];
             const int zero = zeros[scale_of(r, c)];
-            const float v = s == 0 ? 0.0f : float(double(x[r * cols + c]) / double(s));
+            const float v = s == 0 ? 0.0f : to_float(double(x[r * cols + c]) / double(s));
             const std::uint8_t q = oracle_code<code>(v, zero);
             m.codes.push_back(q);
-            m.values.push_back(float(oracle_value<code>(q, zero) * double(s)));
+            m.values.push_back(to_float(oracle_value<code>(q, zero) * double(s)));
             const double first = oracle_value<code>(oracle_code<code>(-1e6f, zero), zero),
                          last = oracle_value<code>(oracle_code<code>(1e6f, zero), zero);
             m.clipped += double(v) < first - 0.5 || double(v) > last + 0.5;
@@ -267,7 +272,7 @@ TEMPLATE_TEST_CASE("weights halfway between two codes", "", qnt::int8_channel, q
         for (std::size_t begin = 0; begin < cols; begin += group) {
             float* g = &x[r * cols + begin];
             g[0] = 1 + std::fabs(g[0]);  // the largest, which settles the scale
-            const double scale = double(rounded_to(F::scaling::scale, double(float(double(g[0]) / oracle_absmax<code>()))));
+            const double scale = double(rounded_to(F::scaling::scale, double(to_float(double(g[0]) / oracle_absmax<code>()))));
             for (std::size_t i = 1; i < group; ++i) {
                 const std::size_t step = (i * 7 + r) % 14;
                 double tie = double(step) + 0.5;
@@ -284,7 +289,7 @@ TEMPLATE_TEST_CASE("weights halfway between two codes", "", qnt::int8_channel, q
     std::size_t reciprocal_differs = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
         const float s = expected.scales[i / cols * expected.groups + i % cols / group];
-        reciprocal_differs += oracle_code<code>(float(double(x[i]) * double(float(1 / double(s)))), 0) != expected.codes[i];
+        reciprocal_differs += oracle_code<code>(to_float(double(x[i]) * double(to_float(1 / double(s)))), 0) != expected.codes[i];
     }
     CHECK(reciprocal_differs > 0);
 }
@@ -529,8 +534,8 @@ TEMPLATE_TEST_CASE("compare measures what a mode multiplies by", "", qnt::int8_c
         for (std::size_t c = 0; c < cols; ++c) {
             const std::uint8_t q = m.codes[r * cols + c];
             double value = oracle_value<code>(q, m.zeros[r * m.groups + c / m.group]);
-            if (std::is_same_v<code, qnt::nf4_code>) value = double(float(std::nearbyint(127 * value) * double(1.0f / 127.0f)));
-            const double off = double(x[r * cols + c]) - double(float(value * double(m.scales[r * m.groups + c / m.group])));
+            if (std::is_same_v<code, qnt::nf4_code>) value = double(to_float(std::nearbyint(127 * value) * double(1.0f / 127.0f)));
+            const double off = double(x[r * cols + c]) - double(to_float(value * double(m.scales[r * m.groups + c / m.group])));
             ee += off * off;
         }
     const double expected = ee / double(rows * cols);
@@ -746,7 +751,7 @@ TEST_CASE("a user's code of an odd width quantizes") {
             for (std::size_t k = c / 32 * 32; k < std::min(cols, c / 32 * 32 + 32); ++k) top = std::fmax(top, std::fabs(x[r * cols + k]));
             const float scale = float(f16(top / 31));
             const int q = int(clamp(std::nearbyint(double(x[r * cols + c] / scale)), -31, 31));
-            REQUIRE(v[r * cols + c] == float(double(q) * double(scale)));
+            REQUIRE(v[r * cols + c] == to_float(double(q) * double(scale)));
             int stored = 0;
             for (std::size_t bit = 0; bit < 6; ++bit) {
                 const std::size_t at = c * 6 + bit;

@@ -28,7 +28,7 @@ public:
 
     // Empty, with room for `capacity` positions in each layer of `heads` heads of `head_dim` numbers.
     // Errors: invalid_argument (one of them is 0), out_of_memory.
-    static result<kv_cache> create(std::size_t layers, std::size_t heads, std::size_t head_dim, std::size_t capacity) {
+    QNT_INLINE static result<kv_cache> create(std::size_t layers, std::size_t heads, std::size_t head_dim, std::size_t capacity) {
         const std::string shape = "kv_cache of " + std::to_string(layers) + " layers, " + std::to_string(heads) + " heads of " +
                                   std::to_string(head_dim) + " numbers, capacity " + std::to_string(capacity);
         if (layers == 0 || heads == 0 || head_dim == 0 || capacity == 0) return error{errc::invalid_argument, shape + ": all must be positive"};
@@ -53,7 +53,7 @@ public:
     // Of the stored numbers.
     scalar_type type() const { return scalar_type::f32; }
     // Positions stored.
-    std::size_t length(std::size_t layer) const { return check_layer("length", layer), lengths()[layer]; }
+    QNT_INLINE std::size_t length(std::size_t layer) const { return check_layer("length", layer), lengths()[layer]; }
 
     // Stores k[T, heads * d] and v[T, heads * d] as the next T positions of a layer; rows may be parts of wider ones (a fused q, k, v).
     // contract_error, with nothing stored: other shapes, or more positions than the capacity.
@@ -65,11 +65,11 @@ public:
     void clear() { truncate(0); }
 
     // Number i of head `head` at a stored position, as f32.
-    float key(std::size_t layer, std::size_t head, std::size_t position, std::size_t i) const {
+    QNT_INLINE float key(std::size_t layer, std::size_t head, std::size_t position, std::size_t i) const {
         check_element("key", layer, head, position, i);
         return reinterpret_cast<const float*>(keys(layer, head))[key_index(position, i)];
     }
-    float value(std::size_t layer, std::size_t head, std::size_t position, std::size_t i) const {
+    QNT_INLINE float value(std::size_t layer, std::size_t head, std::size_t position, std::size_t i) const {
         check_element("value", layer, head, position, i);
         return reinterpret_cast<const float*>(values(layer, head))[position * value_row() + i];
     }
@@ -91,12 +91,12 @@ private:
     std::size_t layer_bytes() const { return heads_ * (keys_per_head() + values_per_head()) * sizeof(float); }
     std::size_t* lengths() { return reinterpret_cast<std::size_t*>(memory_.data() + layers_ * layer_bytes()); }  // [layers], behind all numbers
     const std::size_t* lengths() const { return const_cast<kv_cache*>(this)->lengths(); }
-    void check_layer(const char* function, std::size_t layer) const {
+    QNT_INLINE void check_layer(const char* function, std::size_t layer) const {
         if (layer >= layers_)
             detail::contract_violation(std::string("qnt::kv_cache::") + function + ": there is no layer " + std::to_string(layer) + " of " +
                                        std::to_string(layers_));
     }
-    void check_element(const char* function, std::size_t layer, std::size_t head, std::size_t position, std::size_t i) const {
+    QNT_INLINE void check_element(const char* function, std::size_t layer, std::size_t head, std::size_t position, std::size_t i) const {
         check_layer(function, layer);
         if (head >= heads_ || position >= lengths()[layer] || i >= head_dim_)
             detail::contract_violation(std::string("qnt::kv_cache::") + function + "(" + std::to_string(layer) + ", " + std::to_string(head) + ", " +
