@@ -1,8 +1,6 @@
 // One row of activations: see activations.hpp for the numbers.
 namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
-QNT_INLINE ops::f32 load_up_to(const float* p, std::size_t n) { return n >= std::size_t(ops::lanes) ? ops::load(p) : ops::load_n(p, n); }
-
 // The code factor 127 / absmax and the scale absmax / 127 of magnitudes whose largest has these bits; zeros and not-finite ones have
 // the factor 0 and the scale 0 or NaN.
 struct activation_scale {

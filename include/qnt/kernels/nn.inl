@@ -12,8 +12,6 @@ template <class F> QNT_INLINE void for_registers(std::size_t n, const F& f) {
     }
 }
 
-QNT_INLINE void store_up_to(float* p, ops::f32 a, std::size_t n) { n >= std::size_t(ops::lanes) ? ops::store(p, a) : ops::store_n(p, a, n); }
-
 template <int N> QNT_INLINE void clear(ops::f32 (&registers)[N]) {
     QNT_EACH (i, N) registers[i] = ops::set1(0.0f);
 }

@@ -1,6 +1,10 @@
 // What both product kernels share: loading scales, and finishing a tile.
 namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
+// A register of the n floats that are left at p, or of a whole one.
+QNT_INLINE ops::f32 load_up_to(const float* p, std::size_t n) { return n >= std::size_t(ops::lanes) ? ops::load(p) : ops::load_n(p, n); }
+QNT_INLINE void store_up_to(float* p, ops::f32 a, std::size_t n) { n >= std::size_t(ops::lanes) ? ops::store(p, a) : ops::store_n(p, a, n); }
+
 // Sixteen scales as f32.
 QNT_INLINE void load_scales(const std::uint8_t* p, scalar_type type, ops::f32 (&out)[ops::parts]) {
     QNT_EACH (part, ops::parts) {
@@ -17,18 +21,15 @@ QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::
         const std::size_t column = panel * panel_rows + std::size_t(part * ops::lanes);
         if (column >= a.n) return;
         const std::size_t left = a.n - column, count = left < std::size_t(ops::lanes) ? left : std::size_t(ops::lanes);
-        const bool whole = count == std::size_t(ops::lanes);
         ops::f32 r = v[part];
-        if (a.epilogue.bias) r = ops::add(r, whole ? ops::load(a.epilogue.bias + column) : ops::load_n(a.epilogue.bias + column, count));
+        if (a.epilogue.bias) r = ops::add(r, load_up_to(a.epilogue.bias + column, left));
         if (a.epilogue.activation == activation::gelu_tanh) r = gelu_tanh(r);
         if (a.epilogue.residual) {
             const float* from = a.epilogue.residual + row * a.epilogue.residual_stride + column;
-            r = ops::add(r, whole ? ops::load(from) : ops::load_n(from, count));
+            r = ops::add(r, load_up_to(from, left));
         }
         if (a.y_type == scalar_type::f32) {
-            float* to = static_cast<float*>(a.y) + row * a.y_stride + column;
-            if (whole) ops::store(to, r);
-            else ops::store_n(to, r, count);
+            store_up_to(static_cast<float*>(a.y) + row * a.y_stride + column, r, left);
         } else {
             float t[ops::lanes];
             ops::store(t, r);
