@@ -200,7 +200,7 @@ TEST_CASE("a child process uses and destroys the pool of its parent") {
         CHECK(status == 0);
         CHECK(sums_right(*pool, 1000));
     }
-#if !defined(__SANITIZE_THREAD__)  // that refuses new threads after a fork
+#if !defined(QNT_THREAD_SANITIZER)  // that refuses new threads after a fork
     SECTION("which may have its own") {
         CHECK(in_child([&] { return pool.reset(), sums_right(*std::make_unique<qnt::thread_pool>(3), 1000); }) == 0);
     }

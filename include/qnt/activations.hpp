@@ -56,20 +56,21 @@ public:
     const segmentation& cut() const { return cut_; }
 
     std::int8_t* codes(std::size_t row) { return reinterpret_cast<std::int8_t*>(bytes_.data()) + row * codes_stride_; }
-    // Per segment: magic (grouped), or the segment's scale.
-    float* factors(std::size_t row) { return reinterpret_cast<float*>(bytes_.data() + factors_at_) + row * segments_; }
-    std::int32_t* minus_sums(std::size_t row) { return reinterpret_cast<std::int32_t*>(bytes_.data() + sums_at_) + row * segments_; }
+    // [segments, rows], so that the rows of a tile have theirs side by side: magic (grouped), or the segment's scale.
+    float* factors() { return reinterpret_cast<float*>(bytes_.data() + factors_at_); }
+    std::int32_t* minus_sums() { return reinterpret_cast<std::int32_t*>(bytes_.data() + sums_at_); }
     // Per row: the row scale (grouped), or 1.
     float* row_scales() { return reinterpret_cast<float*>(bytes_.data() + scales_at_); }
     const std::int8_t* codes(std::size_t row) const { return const_cast<activations*>(this)->codes(row); }
-    const float* factors(std::size_t row) const { return const_cast<activations*>(this)->factors(row); }
-    const std::int32_t* minus_sums(std::size_t row) const { return const_cast<activations*>(this)->minus_sums(row); }
+    const float* factors() const { return const_cast<activations*>(this)->factors(); }
+    const std::int32_t* minus_sums() const { return const_cast<activations*>(this)->minus_sums(); }
     const float* row_scales() const { return const_cast<activations*>(this)->row_scales(); }
     // Bytes from row to row: K rounded up to whole lines, an odd number of them, so that the rows of a tile do not meet in one cache set.
     std::size_t codes_stride() const { return codes_stride_; }
     std::size_t segments() const { return segments_; }
     float scale(std::size_t row, std::size_t segment) const {
-        return cut_.is_grouped() ? row_scales()[row] * (factors(row)[segment] / 0x1.8p23f) : factors(row)[segment];
+        const float factor = factors()[segment * rows_ + row];
+        return cut_.is_grouped() ? row_scales()[row] * (factor / 0x1.8p23f) : factor;
     }
 
     // Takes on a shape; the buffer grows when it must and is kept otherwise.

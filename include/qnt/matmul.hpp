@@ -124,7 +124,7 @@ inline void quantize_rows(activations& out, const detail::scalar_rows& x, const 
                 widen_row(x, r, wide.data());
                 from = wide.data();
             }
-            quantize_row(from, cut, out.codes(r), out.codes_stride(), out.factors(r), out.minus_sums(r), out.row_scales() + r);
+            quantize_row(from, cut, out.codes(r), out.codes_stride(), out.factors() + r, out.minus_sums() + r, x.rows, out.row_scales() + r);
         }
     };
     if (x.rows * x.cols < 65536) some(0, x.rows);  // less work than waking a thread
@@ -186,12 +186,13 @@ inline void multiply_int8(const kernels::gemm_function* kernel, const any_view<l
     auto* seeds = reinterpret_cast<std::int32_t*>(space.data());
     float* row_scales = space.data() + count;
     const int bias = w.format.family == operand_family::nibble_affine ? w.format.tables->offset : kernels::operand_bias[std::size_t(isa)];
-    const float* factors = x.factors(0);
-    const std::int32_t* minus_sums = x.minus_sums(0);
+    const float* factors = x.factors();
+    const std::int32_t* minus_sums = x.minus_sums();
     for (std::size_t i = 0; i < count; ++i) seeds[i] = std::bit_cast<std::int32_t>(a.grouped ? factors[i] : 0x1.8p23f) + bias * minus_sums[i];
     for (std::size_t r = 0; r < x.rows(); ++r) row_scales[r] = x.row_scales()[r] * w.format.tables->unit;
     a.codes = x.codes(0);
     a.codes_stride = x.codes_stride();
+    a.m = x.rows();
     a.factors = factors;
     a.seeds = seeds;
     a.minus_sums = minus_sums;

@@ -109,7 +109,7 @@ public:
                 good = good && !(options_.strict && f_.kind != granularity::tensor);  // there the other rows have a say
             }
             if constexpr (requires { Code::max_zero; })
-                if (f_.has_zero() && scales[g] > 0) {
+                if (f_.has_zero() && range.finite && scales[g] > 0) {
                     const float z = round_even(-range.low / scales[g]);
                     zeros[g] = std::uint8_t(z > float(Code::max_zero) ? float(Code::max_zero) : z);
                 }

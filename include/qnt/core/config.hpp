@@ -25,6 +25,7 @@ static_assert(sizeof(void*) == 8, "qnt supports 64-bit machines only");
 #endif
 
 #define QNT_INLINE inline __attribute__((always_inline))
+#define QNT_INLINE_LAMBDA __attribute__((always_inline))  // behind the parameters: a kernel's registers live in its caller
 #define QNT_NOINLINE __attribute__((noinline))
 #define QNT_PRAGMA(text) _Pragma(#text)
 // QNT_BASELINE: an inline namespace named after the instruction sets of the command line. Every inline function with code worth

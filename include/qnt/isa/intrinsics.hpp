@@ -35,8 +35,10 @@
 #endif
 
 #define QNT_TARGET_AVX2 "avx2,fma,f16c"
+#define QNT_TARGET_AVXVNNI "avx2,fma,f16c,avxvnni"
 #define QNT_TARGET_AVX512 "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
 #define QNT_TARGET_AVX512VNNI "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
+#define QNT_TARGET_AMX_INT8 "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8"
 #if defined(__clang__)
 #define QNT_TARGET_DOTPROD "dotprod"
 #else

@@ -17,33 +17,41 @@
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+// Every instruction set of this architecture, from the simplest to the widest: each(name, what). The names are those of `id`, of the
+// environment variable, of the folders of isa/ and of the kernels' namespaces. Some differ in their integer products only: FLOAT_ISAS
+// are those with float kernels of their own, FLOAT_ISA_OF_EACH names for every instruction set the one whose float kernels it runs.
+#if defined(__x86_64__)
+//   avx2: AVX2, FMA, F16C    avxvnni: and AVX-VNNI    avx512: AVX-512 F, BW, DQ, VL    avx512vnni: and VNNI    amx: and AMX
+#define QNT_ISAS(each, ...) \
+    each(scalar, __VA_ARGS__) each(avx2, __VA_ARGS__) each(avxvnni, __VA_ARGS__) each(avx512, __VA_ARGS__) each(avx512vnni, __VA_ARGS__) each(amx_int8, __VA_ARGS__)
+#define QNT_FLOAT_ISAS(each, ...) each(scalar, __VA_ARGS__) each(avx2, __VA_ARGS__) each(avx512, __VA_ARGS__)
+#define QNT_FLOAT_ISA_OF_EACH(each, ...) \
+    each(scalar, __VA_ARGS__) each(avx2, __VA_ARGS__) each(avx2, __VA_ARGS__) each(avx512, __VA_ARGS__) each(avx512, __VA_ARGS__) each(avx512, __VA_ARGS__)
+#elif defined(__aarch64__)
+//   dotprod: Armv8.2-A dot products    i8mm: and 8-bit matrix products
+#define QNT_ISAS(each, ...) each(scalar, __VA_ARGS__) each(neon, __VA_ARGS__) each(dotprod, __VA_ARGS__)
+#define QNT_FLOAT_ISAS(each, ...) each(scalar, __VA_ARGS__) each(neon, __VA_ARGS__)
+#define QNT_FLOAT_ISA_OF_EACH(each, ...) each(scalar, __VA_ARGS__) each(neon, __VA_ARGS__) each(neon, __VA_ARGS__)
+#else
+#define QNT_ISAS(each, ...) each(scalar, __VA_ARGS__)
+#define QNT_FLOAT_ISAS(each, ...) each(scalar, __VA_ARGS__)
+#define QNT_FLOAT_ISA_OF_EACH(each, ...) each(scalar, __VA_ARGS__)
+#endif
 
 namespace qnt::isa {
 
-enum class id : std::uint8_t {
-    scalar,
-#if defined(__x86_64__)
-    avx2,        // AVX2, FMA, F16C
-    avx512,      // AVX-512 F, BW, DQ, VL
-    avx512vnni,  // and VNNI
-#elif defined(__aarch64__)
-    neon,
-    dotprod,
-#endif
-};
+#define QNT_ENUMERATOR(name, ...) name,
+enum class id : std::uint8_t { QNT_ISAS(QNT_ENUMERATOR, ) };
+#undef QNT_ENUMERATOR
 
-// In the order of `id`; also the namespaces of the kernels.
-inline constexpr const char* names[] = {
-    "scalar",
-#if defined(__x86_64__)
-    "avx2",
-    "avx512",
-    "avx512vnni",
-#elif defined(__aarch64__)
-    "neon",
-    "dotprod",
-#endif
-};
+#define QNT_NAME(name, ...) #name,
+inline constexpr const char* names[] = {QNT_ISAS(QNT_NAME, )};
+#undef QNT_NAME
 inline constexpr std::size_t count = sizeof names / sizeof names[0];
 
 constexpr const char* name(id i) { return names[std::size_t(i)]; }
@@ -63,9 +71,9 @@ inline unsigned detect() {
     struct registers {
         std::uint32_t a, b, c, d;
     };
-    const auto leaf = [](std::uint32_t number) {
+    const auto leaf = [](std::uint32_t number, std::uint32_t part = 0) {
         registers r{};
-        asm volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(number), "c"(0));
+        asm volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(number), "c"(part));
         return r;
     };
     const auto bits = [](std::uint32_t word, auto... n) { return ((word >> n & 1u) & ...) != 0; };
@@ -77,8 +85,14 @@ inline unsigned detect() {
     const bool ymm = (low & 0x06u) == 0x06u, zmm = (low & 0xe6u) == 0xe6u;
     const bool avx2 = ymm && bits(one.c, 12, 28, 29) && bits(seven.b, 5), avx512 = avx2 && zmm && bits(seven.b, 16, 17, 30, 31);
     add(id::avx2, avx2);
+    add(id::avxvnni, avx2 && seven.a >= 1 && bits(leaf(7, 1).a, 4));
     add(id::avx512, avx512);
     add(id::avx512vnni, avx512 && bits(seven.c, 11));
+#if defined(__linux__)
+    // Linux, Documentation/arch/x86/xstate.rst: tiles must be asked for, once per process (ARCH_REQ_XCOMP_PERM, feature 18).
+    const bool tiles = avx512 && bits(seven.c, 11) && bits(seven.d, 24, 25) && (low >> 17 & 3u) == 3u;
+    add(id::amx_int8, tiles && syscall(SYS_arch_prctl, 0x1023, 18) == 0);
+#endif
 #elif defined(__aarch64__)
     add(id::neon, true);
 #if defined(__linux__)

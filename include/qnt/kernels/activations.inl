@@ -15,9 +15,9 @@ struct activation_scale {
     }
 };
 
-// x[cols] -> codes[cols] (zeros up to `stride`), factors and minus_sums per segment, and the row's scale.
+// x[cols] -> codes[cols] (zeros up to `stride`), factors and minus_sums per segment, `step` apart, and the row's scale.
 QNT_NOINLINE inline void quantize_activation_row(const float* x, const segmentation& cut, std::int8_t* codes, std::size_t stride, float* factors,
-                                                 std::int32_t* minus_sums, float* row_scale) noexcept {
+                                                 std::int32_t* minus_sums, std::size_t step, float* row_scale) noexcept {
     constexpr std::size_t lanes = std::size_t(ops::lanes);
     const std::size_t segments = cut.count();
     const ops::i32 no_sign = ops::set1_i(0x7fffffff);
@@ -28,32 +28,32 @@ QNT_NOINLINE inline void quantize_activation_row(const float* x, const segmentat
         const std::size_t length = cut.length(s);
         ops::i32 top = ops::set1_i(0);
         for (std::size_t i = 0; i < length; i += lanes) top = ops::max_i(top, ops::and_i(ops::as_i32(load_up_to(from + i, length - i)), no_sign));
-        minus_sums[s] = ops::top_i(top);  // kept here until the codes are made
-        row_top = minus_sums[s] > row_top ? minus_sums[s] : row_top;
+        minus_sums[s * step] = ops::top_i(top);  // kept here until the codes are made
+        row_top = minus_sums[s * step] > row_top ? minus_sums[s * step] : row_top;
     }
     const bool grouped = cut.is_grouped();
     const activation_scale row(row_top);
     *row_scale = grouped ? row.scale : 1.0f;
     for (std::size_t s = 0; s < segments; ++s) {
-        const std::int32_t top = minus_sums[s];
+        const std::int32_t top = minus_sums[s * step];
         float factor;
         if (grouped) {
             // the largest e with top * 2^e <= row_top: the difference of the exponents, one less where the mantissa is larger
             int e = (row_top >> 23) - (top >> 23) - ((top & 0x7fffff) > (row_top & 0x7fffff) ? 1 : 0);
             e = row.factor == 0 ? 0 : e > 24 ? 24 : e;
             factor = row.factor * std::bit_cast<float>((127 + e) << 23);
-            factors[s] = std::bit_cast<float>(0x4b400000 - (e << 23));
+            factors[s * step] = std::bit_cast<float>(0x4b400000 - (e << 23));
         } else {
             const activation_scale own(top);
             factor = own.factor;
-            factors[s] = own.scale;
+            factors[s * step] = own.scale;
         }
         const float* from = x + cut.begin(s);
         std::int8_t* to = codes + cut.begin(s);
         const std::size_t length = cut.length(s);
         if (factor == 0) {
             std::memset(to, 0, length);
-            minus_sums[s] = 0;
+            minus_sums[s * step] = 0;
             continue;
         }
         ops::i32 sum = ops::set1_i(0);
@@ -62,7 +62,7 @@ QNT_NOINLINE inline void quantize_activation_row(const float* x, const segmentat
             ops::store_i8(to + i, q);
             sum = ops::add_i(sum, q);
         }
-        minus_sums[s] = -ops::sum_i(sum);
+        minus_sums[s * step] = -ops::sum_i(sum);
     }
     std::memset(codes + cut.cols, 0, stride - cut.cols);
 }

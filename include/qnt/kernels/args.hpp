@@ -29,10 +29,10 @@ struct gemm_args {
     // x[M, K] as int8 activations (int8_gemm): see activations.hpp
     const std::int8_t* codes;
     std::size_t codes_stride;
-    const float* factors;            // [M, segments]: magic (grouped), or the segment's scale
-    const std::int32_t* seeds;       // [M, segments]: bits of magic, less the bias of the weight operands times the sum of codes
-    const std::int32_t* minus_sums;  // [M, segments]
-    std::size_t segments;
+    std::size_t m, segments;
+    const float* factors;            // [segments, M]: magic (grouped), or the segment's scale
+    const std::int32_t* seeds;       // [segments, M]: bits of magic, less the bias of the weight operands times the sum of codes
+    const std::int32_t* minus_sums;  // [segments, M]
     const float* row_scales;  // [M], times the unit of the operands
     // x[M, K] as f32, K padded with zeros to a multiple of 8 (exact_gemm)
     const float* x;

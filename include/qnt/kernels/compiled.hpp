@@ -5,49 +5,41 @@
 #if defined(QNT_COMPILED)
 
 #define QNT_GEMM_ARGUMENTS (const kernels::gemm_args&, std::size_t, std::size_t, std::size_t, std::size_t) noexcept
-#define QNT_INT8_GEMM(prefix, name, family, zero) prefix template void isa::name::int8_gemm<operand_family::family, zero> QNT_GEMM_ARGUMENTS;
-#define QNT_EXACT_GEMM(prefix, name, family, zero) prefix template void isa::name::exact_gemm<operand_family::family, zero> QNT_GEMM_ARGUMENTS;
+#define QNT_INT8_GEMM(name, prefix, family, zero) prefix template void isa::name::int8_gemm<operand_family::family, zero> QNT_GEMM_ARGUMENTS;
+#define QNT_EXACT_GEMM(name, prefix, family, zero) prefix template void isa::name::exact_gemm<operand_family::family, zero> QNT_GEMM_ARGUMENTS;
 
-#define QNT_KERNELS_0(prefix, name)                   \
-    QNT_INT8_GEMM(prefix, name, nibble_affine, false) \
-    QNT_INT8_GEMM(prefix, name, nibble_affine, true)  \
-    QNT_INT8_GEMM(prefix, name, byte_table, false)
-#define QNT_KERNELS_1(prefix, name)                  \
-    QNT_INT8_GEMM(prefix, name, nibble_table, false) \
-    QNT_INT8_GEMM(prefix, name, byte_value, false)
-#define QNT_KERNELS_2(prefix, name)                    \
-    QNT_EXACT_GEMM(prefix, name, nibble_affine, false) \
-    QNT_EXACT_GEMM(prefix, name, nibble_affine, true)  \
-    QNT_EXACT_GEMM(prefix, name, nibble_table, false)
-#define QNT_KERNELS_3(prefix, name)                 \
-    QNT_EXACT_GEMM(prefix, name, byte_value, false) \
-    QNT_EXACT_GEMM(prefix, name, byte_table, false) \
-    QNT_EXACT_GEMM(prefix, name, dense_f32, false)  \
-    QNT_EXACT_GEMM(prefix, name, dense_f16, false)  \
-    QNT_EXACT_GEMM(prefix, name, dense_bf16, false)
-
-#if defined(__x86_64__)
-#define QNT_ON_EVERY_ISA(kernels, prefix) kernels(prefix, scalar) kernels(prefix, avx2) kernels(prefix, avx512) kernels(prefix, avx512vnni)
-#elif defined(__aarch64__)
-#define QNT_ON_EVERY_ISA(kernels, prefix) kernels(prefix, scalar) kernels(prefix, neon) kernels(prefix, dotprod)
-#else
-#define QNT_ON_EVERY_ISA(kernels, prefix) kernels(prefix, scalar)
-#endif
+#define QNT_KERNELS_0(name, prefix)                   \
+    QNT_INT8_GEMM(name, prefix, nibble_affine, false) \
+    QNT_INT8_GEMM(name, prefix, nibble_affine, true)  \
+    QNT_INT8_GEMM(name, prefix, byte_table, false)
+#define QNT_KERNELS_1(name, prefix)                  \
+    QNT_INT8_GEMM(name, prefix, nibble_table, false) \
+    QNT_INT8_GEMM(name, prefix, byte_value, false)
+#define QNT_KERNELS_2(name, prefix)                    \
+    QNT_EXACT_GEMM(name, prefix, nibble_affine, false) \
+    QNT_EXACT_GEMM(name, prefix, nibble_affine, true)  \
+    QNT_EXACT_GEMM(name, prefix, nibble_table, false)
+#define QNT_KERNELS_3(name, prefix)                 \
+    QNT_EXACT_GEMM(name, prefix, byte_value, false) \
+    QNT_EXACT_GEMM(name, prefix, byte_table, false) \
+    QNT_EXACT_GEMM(name, prefix, dense_f32, false)  \
+    QNT_EXACT_GEMM(name, prefix, dense_f16, false)  \
+    QNT_EXACT_GEMM(name, prefix, dense_bf16, false)
 
 namespace qnt {
 #if !defined(QNT_COMPILED_PART)
-QNT_ON_EVERY_ISA(QNT_KERNELS_0, extern)
-QNT_ON_EVERY_ISA(QNT_KERNELS_1, extern)
-QNT_ON_EVERY_ISA(QNT_KERNELS_2, extern)
-QNT_ON_EVERY_ISA(QNT_KERNELS_3, extern)
+QNT_ISAS(QNT_KERNELS_0, extern)
+QNT_ISAS(QNT_KERNELS_1, extern)
+QNT_FLOAT_ISAS(QNT_KERNELS_2, extern)
+QNT_FLOAT_ISAS(QNT_KERNELS_3, extern)
 #elif QNT_COMPILED_PART == 0
-QNT_ON_EVERY_ISA(QNT_KERNELS_0, )
+QNT_ISAS(QNT_KERNELS_0, )
 #elif QNT_COMPILED_PART == 1
-QNT_ON_EVERY_ISA(QNT_KERNELS_1, )
+QNT_ISAS(QNT_KERNELS_1, )
 #elif QNT_COMPILED_PART == 2
-QNT_ON_EVERY_ISA(QNT_KERNELS_2, )
+QNT_FLOAT_ISAS(QNT_KERNELS_2, )
 #else
-QNT_ON_EVERY_ISA(QNT_KERNELS_3, )
+QNT_FLOAT_ISAS(QNT_KERNELS_3, )
 #endif
 }  // namespace qnt
 

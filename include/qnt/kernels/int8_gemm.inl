@@ -6,19 +6,63 @@
 //     one scale for all of K:  acc = fma(f32(d), scale[s], acc), from +0;                              y = (acc * weight scale) * unit
 // with the unit of the operands (code/code.hpp). Nothing depends on lanes, tiles, threads or M, since d is exact.
 //
-// A tile is one panel (16 outputs) by R rows of x with all accumulators in registers; x is read as 4-byte broadcasts.
+// A tile is one panel (16 outputs), or a few, by R rows of x with all integer sums in registers; x is read as 4-byte broadcasts. Few
+// rows of x run through all of K tile by tile (int8_tile). Many rows (int8_block) take K segment by segment, so that what is done to
+// the codes of a segment before they are operands is done once for all of them; their float sums wait in memory.
 namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
-// The int32 accumulators of one segment of one tile.
-template <int R, operand_family Family> struct segment_sums {
-    // Independent chains, so that few rows do not wait for the latency of the dot product.
-    static constexpr int chains = R == 1 ? 4 : R == 2 ? 2 : 1;
-    ops::i32 sum[chains][R][ops::parts];
+constexpr bool is_nibble(operand_family f) { return f == operand_family::nibble_affine || f == operand_family::nibble_table; }
 
-    QNT_INLINE ops::i32& start(int r, int part) {
+// Are the codes of a block's segment made into operands beforehand? Then they lie as those of bytes: 4 columns in a line.
+template <operand_family Family>
+inline constexpr bool expands = Family == operand_family::byte_table || Family == operand_family::nibble_table || ops::expands_codes;
+
+constexpr int chains_for(int sums, int most) {
+    int chains = 1;
+    while (chains < most && 2 * chains * sums <= ops::chains) chains *= 2;
+    return chains;
+}
+
+// Operands of the codes at `lines` lines from w on.
+template <operand_family Family>
+QNT_INLINE void expand(const std::uint8_t* w, std::size_t lines, const ops::codebook& book, const code_tables& tables, std::uint8_t* out) {
+    constexpr int size = 4 * ops::lanes;
+    for (std::size_t i = 0; i < lines; ++i, w += 64, out += is_nibble(Family) ? 128 : 64) {
+        __builtin_prefetch(w + 2048);
+        if constexpr (Family == operand_family::byte_table)
+            for (int j = 0; j < 64; ++j) out[j] = std::uint8_t(tables.operands[w[j]]);
+        QNT_EACH (part, ops::parts) {
+            if constexpr (Family == operand_family::byte_table) {
+                ops::store_bytes(out + part * size, ops::operands(ops::load_bytes(out + part * size)));
+            } else {
+                const ops::bytes raw = ops::load_bytes(w + part * size);
+                if constexpr (Family == operand_family::byte_value) {
+                    ops::store_bytes(out + part * size, ops::operands(raw));
+                } else {
+                    const ops::bytes low = ops::low(raw), high = ops::high(raw);
+                    constexpr bool table = Family == operand_family::nibble_table;
+                    ops::store_bytes(out + part * size, table ? ops::lookup(book, low) : low);
+                    ops::store_bytes(out + 64 + part * size, table ? ops::lookup(book, high) : high);
+                }
+            }
+        }
+    }
+}
+
+// Where a register's share of the line at w begins: Parts registers may span panels that are panel_step bytes apart.
+QNT_INLINE const std::uint8_t* part_at(const std::uint8_t* w, std::size_t panel_step, int part) {
+    return w + std::size_t(part / ops::parts) * panel_step + part % ops::parts * 4 * ops::lanes;
+}
+
+// The int32 sums of one segment of one tile, Parts registers for each row: those of one panel or of several. Expanded: the lines hold operands.
+template <int R, int Parts, operand_family Family, bool Expanded> struct segment_sums {
+    static constexpr int chains = chains_for(R * Parts, 4);
+    ops::i32 sum[chains][R][Parts];
+
+    QNT_INLINE void start(int r, int part, ops::i32 seed) {
+        sum[0][r][part] = seed;
         QNT_UNROLL
         for (int c = 1; c < chains; ++c) sum[c][r][part] = ops::set1_i(0);
-        return sum[0][r][part];
     }
     QNT_INLINE ops::i32 total(int r, int part) const {
         ops::i32 t = sum[0][r][part];
@@ -26,38 +70,45 @@ template <int R, operand_family Family> struct segment_sums {
         for (int c = 1; c < chains; ++c) t = ops::add_i(t, sum[c][r][part]);
         return t;
     }
-    // One line at `w` against columns k.. of R rows at x.
-    template <class Book>
-    QNT_INLINE void add_line(int line, const std::uint8_t* w, const std::int8_t* x, std::size_t stride, const Book& book, const code_tables& tables) {
+    // One line at `w`, and those of the following panels, against columns k.. of R rows at x.
+    QNT_INLINE void add_line(int line, const std::uint8_t* w, std::size_t panel_step, const std::int8_t* x, std::size_t stride,
+                             const ops::codebook& book, const code_tables& tables) {
         auto& acc = sum[line % chains];
-        if constexpr (Family == operand_family::byte_table) {
-            alignas(64) std::uint8_t operands[64];
-            for (int i = 0; i < 64; ++i) operands[i] = std::uint8_t(tables.operands[w[i]]);
-            QNT_EACH (part, ops::parts) {
-                const auto prepared = ops::prepare(ops::load_bytes(operands + part * 4 * ops::lanes));
-                QNT_EACH (r, R) acc[r][part] = ops::dot(acc[r][part], prepared, ops::broadcast4(x + std::size_t(r) * stride));
+        if constexpr (Parts > ops::parts) {  // x is broadcast once for all panels
+            static_assert(Expanded);
+            decltype(ops::prepare(ops::bytes{})) prepared[Parts];
+            QNT_EACH (part, Parts) prepared[part] = ops::prepare(ops::load_bytes(part_at(w, panel_step, part)));
+            QNT_EACH (r, R) {
+                const ops::bytes four = ops::broadcast4(x + std::size_t(r) * stride);
+                QNT_EACH (part, Parts) acc[r][part] = ops::dot(acc[r][part], prepared[part], four);
             }
-        } else {
-            QNT_EACH (part, ops::parts) {
+            return;
+        }
+        QNT_EACH (part, Parts) {
+            if constexpr (Family == operand_family::nibble_table && !Expanded) {
                 const ops::bytes raw = ops::load_bytes(w + part * 4 * ops::lanes);
-                if constexpr (Family == operand_family::byte_value) {
-                    const auto prepared = ops::prepare(raw);
-                    QNT_EACH (r, R) acc[r][part] = ops::dot(acc[r][part], prepared, ops::broadcast4(x + std::size_t(r) * stride));
-                } else {
-                    const auto low = ops::lookup_low(book, raw);
-                    QNT_EACH (r, R) acc[r][part] = ops::dot(acc[r][part], low, ops::broadcast4(x + std::size_t(r) * stride));
-                    const auto high = ops::lookup_high(book, raw);
-                    QNT_EACH (r, R) acc[r][part] = ops::dot(acc[r][part], high, ops::broadcast4(x + std::size_t(r) * stride + 4));
+                const auto low = ops::prepare(ops::lookup(book, ops::low(raw)));
+                QNT_EACH (r, R) acc[r][part] = ops::dot(acc[r][part], low, ops::broadcast4(x + std::size_t(r) * stride));
+                const auto high = ops::prepare(ops::lookup(book, ops::high(raw)));
+                QNT_EACH (r, R) acc[r][part] = ops::dot(acc[r][part], high, ops::broadcast4(x + std::size_t(r) * stride + 4));
+            } else {
+                ops::bytes operands = ops::load_bytes(w + part * 4 * ops::lanes);
+                if constexpr (Family == operand_family::byte_table && !Expanded) {
+                    alignas(64) std::uint8_t looked_up[4 * ops::lanes];
+                    for (int i = 0; i < 4 * ops::lanes; ++i) looked_up[i] = std::uint8_t(tables.operands[w[part * 4 * ops::lanes + i]]);
+                    operands = ops::load_bytes(looked_up);
                 }
+                const auto prepared = ops::prepare(Expanded ? operands : ops::operands(operands));
+                QNT_EACH (r, R) acc[r][part] = ops::dot(acc[r][part], prepared, ops::broadcast4(x + std::size_t(r) * stride));
             }
         }
     }
     QNT_INLINE void fold() {}
 };
 
-template <int R> struct segment_sums<R, operand_family::nibble_affine> {
-    static constexpr int chains = R == 1 ? 2 : 1;
-    ops::nibble_acc sum[chains][R][ops::parts];
+template <int R, int Parts> struct segment_sums<R, Parts, operand_family::nibble_affine, false> {
+    static constexpr int chains = chains_for(2 * R * Parts, 2);
+    ops::nibble_acc sum[chains][R][Parts];
 
     QNT_INLINE void start(int r, int part, ops::i32 seed) {
         sum[0][r][part].start(seed);
@@ -70,10 +121,10 @@ template <int R> struct segment_sums<R, operand_family::nibble_affine> {
         for (int c = 1; c < chains; ++c) t = ops::add_i(t, sum[c][r][part].total());
         return t;
     }
-    template <class Book>
-    QNT_INLINE void add_line(int line, const std::uint8_t* w, const std::int8_t* x, std::size_t stride, const Book&, const code_tables&) {
-        QNT_EACH (part, ops::parts) {
-            const ops::bytes raw = ops::load_bytes(w + part * 4 * ops::lanes);
+    QNT_INLINE void add_line(int line, const std::uint8_t* w, std::size_t panel_step, const std::int8_t* x, std::size_t stride,
+                             const ops::codebook&, const code_tables&) {
+        QNT_EACH (part, Parts) {
+            const ops::bytes raw = ops::load_bytes(part_at(w, panel_step, part));
             QNT_EACH (r, R)
                 sum[line % chains][r][part].add(raw, ops::broadcast4(x + std::size_t(r) * stride), ops::broadcast4(x + std::size_t(r) * stride + 4));
         }
@@ -81,85 +132,287 @@ template <int R> struct segment_sums<R, operand_family::nibble_affine> {
     QNT_INLINE void fold() {
         QNT_EACH (c, chains)
             QNT_EACH (r, R)
-                QNT_EACH (part, ops::parts) sum[c][r][part].fold();
+                QNT_EACH (part, Parts) sum[c][r][part].fold();
     }
 };
 
-template <int R, operand_family Family, bool Zero> QNT_INLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row) {
-    constexpr std::size_t k_per_line = Family == operand_family::nibble_affine || Family == operand_family::nibble_table ? 8 : 4;
-    constexpr int unroll = 4;
-    const auto book = ops::make_codebook(a.tables->operands);
-    const std::uint8_t* const base = a.panels + panel * a.panel_bytes;
-    const std::int8_t* x = a.codes + row * a.codes_stride;
-    const std::size_t stride = a.codes_stride, segments = a.segments;
-    const float* factors = a.factors + row * segments;
-    const std::int32_t* seeds = a.seeds + row * segments;
-    const std::int32_t* minus_sums = a.minus_sums + row * segments;
+// The segments of a panel in ascending order: visit(codes, lines, meta) with the scales and zero points of the group at meta.
+template <operand_family Family, class Visit> QNT_INLINE void for_segments(const kernels::gemm_args& a, std::size_t panel, const Visit& visit) {
+    constexpr std::size_t k_per_line = is_nibble(Family) ? 8 : 4;
+    const std::uint8_t* group = a.panels + panel * a.panel_bytes;
+    std::size_t left = a.k;
+    for (std::size_t g = 0; g < a.groups; ++g, group += a.group_bytes) {
+        std::size_t length = left < a.group_size ? left : a.group_size;
+        left -= length;
+        const std::uint8_t *w = group, *const meta = w + (length + k_per_line - 1) / k_per_line * 64;
+        while (length > 0) {
+            const std::size_t columns = length < segment_columns ? length : segment_columns, lines = (columns + k_per_line - 1) / k_per_line;
+            visit(w, columns, lines, meta);
+            length -= columns;
+            w += lines * 64;
+        }
+    }
+}
 
+// What the sums of a segment start from, for the row r of a tile: bits of magic, less what the bias of the operands and the zero
+// points of the weights add.
+template <bool Zero> struct seed_source {
+    const std::int32_t *seeds, *minus_sums;
+    const std::uint8_t* zeros;  // of the first panel
+    std::size_t panel_bytes;
+
+    // at: segment and row, as in gemm_args
+    QNT_INLINE seed_source(const kernels::gemm_args& a, const std::uint8_t* meta, std::size_t at)
+        : seeds(a.seeds + at), minus_sums(a.minus_sums + at), zeros(meta + a.zero_offset), panel_bytes(a.panel_bytes) {}
+    QNT_INLINE ops::i32 seed(int r, int part) const {
+        const ops::i32 seed = ops::set1_i(seeds[r]);
+        if constexpr (!Zero) return seed;
+        else
+            return ops::mul_add(seed, ops::load_u8(zeros + std::size_t(part / ops::parts) * panel_bytes + part % ops::parts * ops::lanes),
+                                ops::set1_i(minus_sums[r]));
+    }
+};
+
+// Adds the sums of a segment, total(r, part), to R rows of float sums in the normative order: add(r, part, d, by) is to add d * by.
+// factors: those of the segment, one for each row; scales: those of the group.
+template <int R, int Parts, class Total, class Add>
+QNT_INLINE void add_segment(const Total& total, const float* factors, bool grouped, const ops::f32* scales, const Add& add) {
+    if (grouped) {
+        QNT_EACH (r, R) {
+            const ops::f32 magic = ops::set1(factors[r]);
+            QNT_EACH (part, Parts) add(r, part, ops::sub(ops::as_f32(total(r, part)), magic), scales[part]);
+        }
+    } else {
+        const ops::f32 magic = ops::set1(0x1.8p23f);
+        QNT_EACH (r, R) {
+            const ops::f32 factor = ops::set1(factors[r]);
+            QNT_EACH (part, Parts) add(r, part, ops::sub(ops::as_f32(total(r, part)), magic), factor);
+        }
+    }
+}
+
+// The outputs of a row from its float sums; scales: those of the weights' rows, for one scale for all of K.
+QNT_INLINE void finish_int8_row(const kernels::gemm_args& a, std::size_t panel, std::size_t row, const ops::f32 (&acc)[ops::parts],
+                                const ops::f32 (&scales)[ops::parts]) {
+    const ops::f32 row_scale = ops::set1(a.row_scales[row]);
+    ops::f32 y[ops::parts];
+    QNT_EACH (part, ops::parts) y[part] = ops::mul(a.grouped ? acc[part] : ops::mul(acc[part], scales[part]), row_scale);
+    finish_row(a, panel, row, y);
+}
+// The same for `count` rows whose float sums are at `sums`, `step` apart.
+QNT_INLINE void finish_int8_rows(const kernels::gemm_args& a, std::size_t panel, std::size_t row, std::size_t count, const float* sums, std::size_t step,
+                                 const ops::f32 (&scales)[ops::parts]) {
+    if (is_plain(a, panel)) {  // nothing but stores
+        const float* const row_scales = a.row_scales + row;
+        const std::size_t stride = a.y_stride;
+        const bool grouped = a.grouped;
+        float* y = static_cast<float*>(a.y) + row * stride + panel * panel_rows;
+        for (std::size_t i = 0; i < count; ++i, sums += step, y += stride)
+            QNT_EACH (part, ops::parts) {
+                const ops::f32 sum = ops::load(sums + part * ops::lanes), by_row = ops::set1(row_scales[i]);
+                ops::store(y + part * ops::lanes, ops::mul(grouped ? sum : ops::mul(sum, scales[part]), by_row));
+            }
+        return;
+    }
+    for (std::size_t i = 0; i < count; ++i, sums += step) {
+        ops::f32 acc[ops::parts];
+        QNT_EACH (part, ops::parts) acc[part] = ops::load(sums + part * ops::lanes);
+        finish_int8_row(a, panel, row + i, acc, scales);
+    }
+}
+
+// The integer sums of a segment for the R rows from x on.
+template <int R, int Parts, operand_family Family, bool Zero, bool Expanded>
+QNT_INLINE void sum_segment(segment_sums<R, Parts, Family, Expanded>& sums, const kernels::gemm_args& a, const std::uint8_t* w,
+                            std::size_t panel_step, std::size_t lines, const seed_source<Zero>& from, const std::int8_t* x,
+                            const ops::codebook& book) {
+    constexpr std::size_t k_per_line = is_nibble(Family) && !Expanded ? 8 : 4;
+    constexpr int unroll = 4;
+    const std::size_t stride = a.codes_stride;
+    QNT_EACH (r, R)
+        QNT_EACH (part, Parts) sums.start(r, part, from.seed(r, part));
+    std::size_t i = 0;
+    for (; i + unroll <= lines; i += unroll, w += 64 * unroll, x += k_per_line * unroll) {
+        QNT_EACH (u, unroll) sums.add_line(u, w + u * 64, panel_step, x + std::size_t(u) * k_per_line, stride, book, *a.tables);
+        sums.fold();
+    }
+    if (i < lines) {
+        for (; i < lines; ++i, w += 64, x += k_per_line) sums.add_line(0, w, panel_step, x, stride, book, *a.tables);
+        sums.fold();
+    }
+}
+
+template <int R, operand_family Family, bool Zero> QNT_INLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row) {
+    const auto book = ops::make_codebook(a.tables->operands);
+    const std::int8_t* x = a.codes + row * a.codes_stride;
+    const std::uint8_t* end = nullptr;
+    std::size_t at = row;
     ops::f32 acc[R][ops::parts], scales[ops::parts];
     QNT_EACH (r, R)
         QNT_EACH (part, ops::parts) acc[r][part] = ops::set1(0.0f);
     QNT_EACH (part, ops::parts) scales[part] = ops::set1(1.0f);
-    std::size_t left = a.k;
-    for (std::size_t g = 0; g < a.groups; ++g) {
-        const std::uint8_t* w = base + g * a.group_bytes;
-        std::size_t length = left < a.group_size ? left : a.group_size;
-        left -= length;
-        const std::uint8_t* const meta = w + (length + k_per_line - 1) / k_per_line * 64;
-        if (a.grouped) load_scales(meta, a.scale, scales);
-        for (; length > 0; ++factors, ++seeds, ++minus_sums) {
-            const std::size_t columns = length < segment_columns ? length : segment_columns, lines = (columns + k_per_line - 1) / k_per_line;
-            length -= columns;
-            segment_sums<R, Family> sums;
-            QNT_EACH (r, R)
-                QNT_EACH (part, ops::parts) {
-                    ops::i32 seed = ops::set1_i(seeds[std::size_t(r) * segments]);
-                    if constexpr (Zero)
-                        seed = ops::mul_add(seed, ops::load_u8(meta + a.zero_offset + part * ops::lanes),
-                                            ops::set1_i(minus_sums[std::size_t(r) * segments]));
-                    if constexpr (Family == operand_family::nibble_affine) sums.start(r, part, seed);
-                    else sums.start(r, part) = seed;
-                }
-            std::size_t i = 0;
-            for (; i + unroll <= lines; i += unroll, w += 64 * unroll, x += k_per_line * unroll) {
-                QNT_EACH (u, unroll) sums.add_line(u, w + u * 64, x + std::size_t(u) * k_per_line, stride, book, *a.tables);
-                sums.fold();
-            }
-            if (i < lines) {
-                for (; i < lines; ++i, w += 64, x += k_per_line) sums.add_line(0, w, x, stride, book, *a.tables);
-                sums.fold();
-            }
-            QNT_EACH (r, R) {
-                const ops::f32 factor = ops::set1(factors[std::size_t(r) * segments]), magic = a.grouped ? factor : ops::set1(0x1.8p23f);
-                QNT_EACH (part, ops::parts) {
-                    const ops::f32 d = ops::sub(ops::as_f32(sums.total(r, part)), magic);
-                    acc[r][part] = ops::fma(d, a.grouped ? scales[part] : factor, acc[r][part]);
-                }
-            }
+    for_segments<Family>(a, panel, [&](const std::uint8_t* w, std::size_t columns, std::size_t lines, const std::uint8_t* meta) QNT_INLINE_LAMBDA {
+        segment_sums<R, ops::parts, Family, false> sums;
+        if (a.grouped && meta != end) load_scales(meta, a.scale, scales);
+        end = meta;
+        sum_segment<R, ops::parts, Family, Zero, false>(sums, a, w, 0, lines, seed_source<Zero>(a, meta, at), x, book);
+        add_segment<R, ops::parts>(
+            [&](int r, int part) QNT_INLINE_LAMBDA { return sums.total(r, part); }, a.factors + at, a.grouped, scales,
+            [&](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA { acc[r][part] = ops::fma(d, by, acc[r][part]); });
+        at += a.m;
+        x += columns;
+    });
+    if (!a.grouped) load_scales(end, a.scale, scales);
+    QNT_EACH (r, R) finish_int8_row(a, panel, row + std::size_t(r), acc[r], scales);
+}
+
+// One segment of a tile of a block: R rows of x from x on, their float sums at acc.
+template <int R, int Panels, operand_family Family, bool Zero>
+QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const std::uint8_t* w, std::size_t panel_step, std::size_t lines, const std::uint8_t* meta,
+                             const ops::f32* scales, std::size_t at, const std::int8_t* x, float* acc) noexcept {
+    constexpr int parts = Panels * ops::parts;
+    const float* const factors = a.factors + at;
+    const bool grouped = a.grouped;
+    segment_sums<R, parts, Family, expands<Family>> sums;
+    sum_segment<R, parts, Family, Zero, expands<Family>>(sums, a, w, panel_step, lines, seed_source<Zero>(a, meta, at), x,
+                                                         ops::make_codebook(a.tables->operands));
+    ops::f32 scale[parts];
+    QNT_EACH (part, parts) scale[part] = scales[part];
+    add_segment<R, parts>([&](int r, int part) QNT_INLINE_LAMBDA { return sums.total(r, part); }, factors, grouped, scale,
+                          [acc](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA {
+                              float* const sum = acc + (r * parts + part) * ops::lanes;
+                              ops::store(sum, ops::fma(d, by, ops::load(sum)));
+                          });
+}
+
+// What 16 rows get from a segment whose products are at `products`, for ops::tiles; the rest as for block_tile.
+template <bool Zero>
+QNT_INLINE void add_tile(const kernels::gemm_args& a, const std::int32_t* products, const std::uint8_t* meta, const ops::f32* scales, std::size_t at,
+                         float* acc) {
+    const float* const factors = a.factors + at;
+    const seed_source<Zero> from(a, meta, at);
+    ops::f32 scale[ops::parts];
+    QNT_EACH (part, ops::parts) scale[part] = scales[part];
+    add_segment<16, ops::parts>(
+        [&](int r, int part) QNT_INLINE_LAMBDA {
+            return ops::add_i(ops::as_i32(ops::load(reinterpret_cast<const float*>(products) + r * 16 + part * ops::lanes)), from.seed(r, part));
+        },
+        factors, a.grouped, scale,
+        [acc](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA {
+            float* const sum = acc + r * 16 + part * ops::lanes;
+            ops::store(sum, ops::fma(d, by, ops::load(sum)));
+        });
+}
+
+// A block has at most so many rows, a multiple of 16.
+inline constexpr std::size_t most_block_rows = 256;
+
+// Rows [from, to) against `Panels` panels.
+template <int Panels, operand_family Family, bool Zero>
+QNT_INLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std::size_t from, std::size_t to) {
+    constexpr std::size_t operand_bytes = segment_columns * panel_rows, row_sums = Panels * panel_rows;
+    alignas(64) float acc[most_block_rows * row_sums];
+    alignas(64) std::uint8_t operands[expands<Family> ? Panels * operand_bytes : 64];
+    const auto book = ops::make_codebook(a.tables->operands);
+    ops::f32 scales[Panels][ops::parts];
+    const std::uint8_t* end = nullptr;
+    std::size_t segment = 0, column = 0;
+    std::memset(acc, 0, (to - from) * row_sums * sizeof(float));
+    for_segments<Family>(a, panel, [&](const std::uint8_t* w, std::size_t columns, std::size_t lines, const std::uint8_t* meta) QNT_INLINE_LAMBDA {
+        if (a.grouped && meta != end)
+            for (int p = 0; p < Panels; ++p) load_scales(meta + std::size_t(p) * a.panel_bytes, a.scale, scales[p]);
+        end = meta;
+        std::size_t panel_step = a.panel_bytes;
+        if constexpr (expands<Family>) {
+            for (std::size_t p = 0; p < Panels; ++p) expand<Family>(w + p * a.panel_bytes, lines, book, *a.tables, operands + p * operand_bytes);
+            w = operands;
+            panel_step = operand_bytes;
+            lines = is_nibble(Family) ? 2 * lines : lines;
         }
-        if (!a.grouped) {
-            load_scales(meta, a.scale, scales);
-            QNT_EACH (r, R)
-                QNT_EACH (part, ops::parts) acc[r][part] = ops::mul(acc[r][part], scales[part]);
+        const bool is_last = segment + 1 == a.segments, is_last_but_one = segment + 2 == a.segments;
+        if (!a.grouped && is_last)
+            for (int p = 0; p < Panels; ++p) load_scales(meta + std::size_t(p) * a.panel_bytes, a.scale, scales[p]);
+        for_row_tiles<ops::block_rows>(from, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA {
+            constexpr std::size_t count = std::size_t(rows());
+            float* const sums = acc + (row - from) * row_sums;
+            if (is_last_but_one) prefetch_outputs(a, panel * panel_rows, row_sums, row, row + count);
+            block_tile<rows(), Panels, Family, Zero>(a, w, panel_step, lines, meta, scales[0], segment * a.m + row,
+                                                     a.codes + row * a.codes_stride + column, sums);
+            if (is_last)  // here, not after all rows: the writes of one tile pass behind the products of the next
+                for (std::size_t p = 0; p < Panels; ++p) finish_int8_rows(a, panel + p, row, count, sums + p * panel_rows, row_sums, scales[p]);
+        });
+        ++segment;
+        column += columns;
+    });
+}
+
+// The same for ops::tiles, 16 rows or more: tile t has the rows from 16 t on. The last one begins earlier where rows are missing; those
+// it shares with the one before are computed again, into sums of its own, and not written twice (y may be its own residual).
+template <operand_family Family, bool Zero, class Tiles>
+QNT_INLINE void int8_tiled_block(const kernels::gemm_args& a, std::size_t panel, std::size_t from, std::size_t to, Tiles& tiles) {
+    alignas(64) float acc[most_block_rows * panel_rows];
+    alignas(64) std::uint8_t operands[segment_columns * panel_rows];
+    alignas(64) std::int32_t products[2][16 * panel_rows];
+    const auto book = ops::make_codebook(a.tables->operands);
+    const std::size_t count = ceil_div(to - from, 16);
+    ops::f32 scales[ops::parts];
+    const std::uint8_t* end = nullptr;
+    std::size_t segment = 0, column = 0;
+    std::memset(acc, 0, count * 16 * panel_rows * sizeof(float));
+    for_segments<Family>(a, panel, [&](const std::uint8_t* w, std::size_t columns, std::size_t lines, const std::uint8_t* meta) QNT_INLINE_LAMBDA {
+        const bool is_last = segment + 1 == a.segments, is_last_but_one = segment + 2 == a.segments;
+        if (meta != end && (a.grouped || is_last)) load_scales(meta, a.scale, scales);
+        end = a.grouped ? meta : nullptr;
+        expand<Family>(w, lines, book, *a.tables, operands);
+        tiles.shape(is_nibble(Family) ? 2 * lines : lines);
+        tiles.operands(operands);
+        for (std::size_t t = 0; t <= count; ++t) {  // one ahead: what a tile stores is not at hand at once
+            const auto first_row = [&](std::size_t tile) QNT_INLINE_LAMBDA { return tile + 1 < count ? from + 16 * tile : to - 16; };
+            if (t < count) {
+                const std::int8_t* const x = a.codes + first_row(t) * a.codes_stride + column;
+                if (t % 2) tiles.template multiply<true>(products[1], x, a.codes_stride);
+                else tiles.template multiply<false>(products[0], x, a.codes_stride);
+            }
+            if (t == 0) continue;
+            const std::size_t row = first_row(t - 1), begin = from + 16 * (t - 1);
+            float* const sums = acc + 16 * (t - 1) * panel_rows;
+            if (is_last_but_one) prefetch_outputs(a, panel * panel_rows, panel_rows, begin, row + 16);
+            add_tile<Zero>(a, products[(t - 1) % 2], meta, scales, segment * a.m + row, sums);
+            if (is_last) finish_int8_rows(a, panel, begin, row + 16 - begin, sums + (begin - row) * panel_rows, panel_rows, scales);
         }
-    }
-    QNT_EACH (r, R) {
-        const ops::f32 row_scale = ops::set1(a.row_scales[row + std::size_t(r)]);
-        QNT_EACH (part, ops::parts) acc[r][part] = ops::mul(acc[r][part], row_scale);
-        finish_row(a, panel, row + std::size_t(r), acc[r]);
-    }
+        ++segment;
+        column += columns;
+    });
+}
+
+template <operand_family Family, bool Zero, class Tiles>
+QNT_INLINE void int8_tiled_panels(const kernels::gemm_args& a, std::size_t begin, std::size_t end, std::size_t from, std::size_t to) {
+    Tiles tiles;
+    for (std::size_t panel = begin; panel < end; ++panel) int8_tiled_block<Family, Zero>(a, panel, from, to, tiles);
 }
 
 template <operand_family Family, bool Zero>
 QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin, std::size_t panel_end, std::size_t row_begin,
                             std::size_t row_end) noexcept {
     constexpr int most = Family == operand_family::byte_table ? 1 : ops::int_rows;  // looking up bytes one by one is the bound there
-    // Rows of x that stay in the second-level cache while the panels pass by.
-    const std::size_t block = std::size_t(most) * (1 + 262144 / (a.codes_stride * std::size_t(most)));
+    // Rows of x that stay in the second-level cache while the panels pass by, in blocks of equal size.
+    const std::size_t rows = row_end - row_begin, in_cache = 262144 / a.codes_stride, limit = in_cache < 64 ? 64 : in_cache,
+                      blocks = ceil_div(rows, limit < most_block_rows ? limit : most_block_rows), block = round_up(ceil_div(rows, blocks), 16);
     for (std::size_t from = row_begin; from < row_end; from += block) {
         const std::size_t to = row_end - from < block ? row_end : from + block;
-        for (std::size_t panel = panel_begin; panel < panel_end; ++panel)
-            for_row_tiles<most>(from, to, [&](auto rows, std::size_t row) { int8_tile<rows(), Family, Zero>(a, panel, row); });
+        std::size_t panel = panel_begin;
+        if constexpr (!std::is_void_v<ops::tiles>)
+            if (to - from >= 16) {
+                int8_tiled_panels<Family, Zero, ops::tiles>(a, panel, panel_end, from, to);
+                continue;
+            }
+        if (to - from >= std::size_t(ops::block_rows)) {
+            for (; panel + ops::block_panels <= panel_end; panel += ops::block_panels) int8_block<ops::block_panels, Family, Zero>(a, panel, from, to);
+            if constexpr (ops::block_panels > 1)
+                for (; panel < panel_end; ++panel) int8_block<1, Family, Zero>(a, panel, from, to);
+        }
+        for (; panel < panel_end; ++panel)
+            for_row_tiles<most>(from, to, [&](auto r, std::size_t row) QNT_INLINE_LAMBDA { int8_tile<r(), Family, Zero>(a, panel, row); });
     }
 }
 

@@ -24,16 +24,17 @@ struct attention_args {
 
 }  // namespace qnt::kernels
 
+#define QNT_FLOAT_ISAS_ONLY
 #define QNT_ISA_FILE "../kernels/nn.inl"
 #include "../isa/foreach.hpp"
 
 namespace qnt::kernels {
 inline namespace QNT_BASELINE {
 
-inline constexpr decltype(&isa::scalar::layer_norm_row) layer_norm_row[isa::count] = QNT_EVERY_ISA(layer_norm_row);
-inline constexpr decltype(&isa::scalar::softmax_row) softmax_row[isa::count] = QNT_EVERY_ISA(softmax_row);
-inline constexpr decltype(&isa::scalar::gelu_tanh_row) gelu_tanh_row[isa::count] = QNT_EVERY_ISA(gelu_tanh_row);
-inline constexpr decltype(&isa::scalar::attention) attention[isa::count] = QNT_EVERY_ISA(attention);
+inline constexpr decltype(&isa::scalar::layer_norm_row) layer_norm_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(layer_norm_row);
+inline constexpr decltype(&isa::scalar::softmax_row) softmax_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(softmax_row);
+inline constexpr decltype(&isa::scalar::gelu_tanh_row) gelu_tanh_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(gelu_tanh_row);
+inline constexpr decltype(&isa::scalar::attention) attention[isa::count] = QNT_FLOAT_ISA_OF_EVERY(attention);
 
 }  // namespace QNT_BASELINE
 }  // namespace qnt::kernels

@@ -15,8 +15,29 @@ QNT_INLINE void load_scales(const std::uint8_t* p, scalar_type type, ops::f32 (&
     }
 }
 
+// Asks for the lines of y that a block of rows will write, long before it does: each row of y is a page of its own, and to wait for
+// them one by one would be a fifth of the time of a product with few columns.
+QNT_INLINE void prefetch_outputs(const kernels::gemm_args& a, std::size_t column, std::size_t columns, std::size_t row_begin, std::size_t row_end) {
+    const std::size_t size = size_of(a.y_type), last = column + columns < a.n ? column + columns : a.n;
+    for (std::size_t row = row_begin; row < row_end; ++row) {
+        const char* const from = static_cast<const char*>(a.y) + (row * a.y_stride + column) * size;
+        for (std::size_t i = 0; i < (last - column) * size; i += line_bytes) __builtin_prefetch(from + i, 1);
+    }
+}
+
+// Are all outputs of a panel stored as they are, as f32?
+QNT_INLINE bool is_plain(const kernels::gemm_args& a, std::size_t panel) {
+    return !a.epilogue.bias && a.epilogue.activation == activation::none && !a.epilogue.residual && a.y_type == scalar_type::f32 &&
+           (panel + 1) * panel_rows <= a.n;
+}
+
 // y[row, panel * 16 ..] = epilogue(v), without a write beyond column n.
-QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::size_t row, ops::f32 (&v)[ops::parts]) {
+QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::size_t row, const ops::f32 (&v)[ops::parts]) {
+    if (is_plain(a, panel)) {
+        float* const to = static_cast<float*>(a.y) + row * a.y_stride + panel * panel_rows;
+        QNT_EACH (part, ops::parts) ops::store(to + part * ops::lanes, v[part]);
+        return;
+    }
     QNT_EACH (part, ops::parts) {
         const std::size_t column = panel * panel_rows + std::size_t(part * ops::lanes);
         if (column >= a.n) return;

@@ -143,6 +143,7 @@ constexpr float max_abs_error(float absmax)
 // ---- elements ----
 
 namespace detail {
+inline namespace QNT_BASELINE {
 // Code i of a row of `bits`-bit codes, least significant bit first.
 constexpr std::uint8_t get_bits(const std::byte* row, std::size_t i, int bits) {
     const std::size_t bit = i * std::size_t(bits), shift = bit % 8;
@@ -178,9 +179,12 @@ inline void store_scalar(std::byte* p, scalar_type t, float v) {
     const std::uint16_t bits = t == scalar_type::f16 ? f16(v).bits : bf16(v).bits;
     std::memcpy(p, &bits, sizeof bits);
 }
+}  // namespace QNT_BASELINE
 }  // namespace detail
 
+inline namespace QNT_BASELINE {
 // v rounded to the type.
 constexpr float round_to(scalar_type t, float v) { return t == scalar_type::f16 ? float(f16(v)) : t == scalar_type::bf16 ? float(bf16(v)) : v; }
+}  // namespace QNT_BASELINE
 
 }  // namespace qnt

@@ -10,7 +10,9 @@ namespace qnt::isa::inline QNT_BASELINE::avx2 {
 
 struct ops {
     static constexpr int lanes = 8, parts = 2;
-    static constexpr int int_rows = 4, exact_rows = 2;
+    static constexpr int int_rows = 2, exact_rows = 2, block_rows = 4, block_panels = 1, chains = 8;
+    static constexpr bool expands_codes = false;
+    using tiles = void;
     using f32 = __m256;
     using i32 = __m256i;
     using bytes = __m256i;
@@ -79,26 +81,26 @@ struct ops {
     };
     static constexpr int bias = 0;
     static QNT_INLINE bytes load_bytes(const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static QNT_INLINE void store_bytes(std::uint8_t* p, bytes b) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), b); }
     static QNT_INLINE bytes broadcast4(const std::int8_t* x) {
         std::int32_t v;
         std::memcpy(&v, x, sizeof v);
         return _mm256_set1_epi32(v);
     }
+    static QNT_INLINE bytes operands(bytes w) { return w; }
     static QNT_INLINE prepared prepare(bytes w) { return {w, _mm256_abs_epi8(w)}; }
     static QNT_INLINE i32 widen(__m256i words) { return _mm256_madd_epi16(words, _mm256_set1_epi16(1)); }
     static QNT_INLINE i32 dot(i32 acc, prepared w, bytes x) {
         return _mm256_add_epi32(acc, widen(_mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.w))));
     }
     using codebook = __m256i;
-    static QNT_INLINE codebook make_codebook(const std::int8_t* operands) {
-        return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(operands)));
+    static QNT_INLINE codebook make_codebook(const std::int8_t* values) {
+        return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));
     }
     static QNT_INLINE bytes low(bytes raw) { return _mm256_and_si256(raw, _mm256_set1_epi8(15)); }
     static QNT_INLINE bytes high(bytes raw) { return low(_mm256_srli_epi16(raw, 4)); }
-    static QNT_INLINE prepared lookup_low(codebook c, bytes raw) { return prepare(_mm256_shuffle_epi8(c, low(raw))); }
-    static QNT_INLINE prepared lookup_high(codebook c, bytes raw) { return prepare(_mm256_shuffle_epi8(c, high(raw))); }
+    static QNT_INLINE bytes lookup(codebook c, bytes nibbles) { return _mm256_shuffle_epi8(c, nibbles); }
     struct nibble_acc {
-        static constexpr std::size_t lines = 4;
         i32 sum, words;
         QNT_INLINE void start(i32 seed) {
             sum = seed;

@@ -9,7 +9,9 @@ namespace qnt::isa::inline QNT_BASELINE::avx512 {
 
 struct ops {
     static constexpr int lanes = 16, parts = 1;
-    static constexpr int int_rows = 4, exact_rows = 4;
+    static constexpr int int_rows = 4, exact_rows = 4, block_rows = 8, block_panels = 1, chains = 8;
+    static constexpr bool expands_codes = false;
+    using tiles = void;
     using f32 = __m512;
     using i32 = __m512i;
     using bytes = __m512i;
@@ -71,11 +73,13 @@ struct ops {
         asm("" : "+v"(b));
         return b;
     }
+    static QNT_INLINE void store_bytes(std::uint8_t* p, bytes b) { _mm512_storeu_si512(p, b); }
     static QNT_INLINE bytes broadcast4(const std::int8_t* x) {
         std::int32_t v;
         std::memcpy(&v, x, sizeof v);
         return _mm512_set1_epi32(v);
     }
+    static QNT_INLINE bytes operands(bytes w) { return w; }
     static QNT_INLINE prepared prepare(bytes w) { return {_mm512_abs_epi8(w), _mm512_movepi8_mask(w)}; }
     static QNT_INLINE i32 widen(__m512i words) { return _mm512_madd_epi16(words, _mm512_set1_epi16(1)); }
     static QNT_INLINE i32 dot(i32 acc, prepared w, bytes x) {
@@ -83,15 +87,13 @@ struct ops {
         return _mm512_add_epi32(acc, widen(_mm512_maddubs_epi16(w.magnitude, signed_x)));
     }
     using codebook = __m512i;
-    static QNT_INLINE codebook make_codebook(const std::int8_t* operands) {
-        return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(operands)));
+    static QNT_INLINE codebook make_codebook(const std::int8_t* values) {
+        return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));
     }
     static QNT_INLINE bytes low(bytes raw) { return _mm512_and_si512(raw, _mm512_set1_epi8(15)); }
     static QNT_INLINE bytes high(bytes raw) { return low(_mm512_srli_epi16(raw, 4)); }
-    static QNT_INLINE prepared lookup_low(codebook c, bytes raw) { return prepare(_mm512_shuffle_epi8(c, low(raw))); }
-    static QNT_INLINE prepared lookup_high(codebook c, bytes raw) { return prepare(_mm512_shuffle_epi8(c, high(raw))); }
+    static QNT_INLINE bytes lookup(codebook c, bytes nibbles) { return _mm512_shuffle_epi8(c, nibbles); }
     struct nibble_acc {
-        static constexpr std::size_t lines = 4;
         i32 sum, words;
         QNT_INLINE void start(i32 seed) {
             sum = seed;

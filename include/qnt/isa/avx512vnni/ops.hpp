@@ -9,16 +9,16 @@ QNT_REGION_BEGIN(QNT_TARGET_AVX512VNNI)
 namespace qnt::isa::inline QNT_BASELINE::avx512vnni {
 
 struct ops : avx512::ops {
-    static constexpr int int_rows = 8;
+    // Intel has two units of latency 5: ten sums under way at least.
+    static constexpr int int_rows = 8, block_rows = 8, block_panels = 2, chains = 16;
+    static constexpr bool expands_codes = true;
     using prepared = bytes;
     static constexpr int bias = 128;
-    static QNT_INLINE prepared prepare(bytes w) { return _mm512_xor_si512(w, _mm512_set1_epi8(char(-128))); }
+    static QNT_INLINE bytes operands(bytes w) { return _mm512_xor_si512(w, _mm512_set1_epi8(char(-128))); }
+    static QNT_INLINE prepared prepare(bytes operands) { return operands; }
     static QNT_INLINE i32 dot(i32 acc, prepared w, bytes x) { return _mm512_dpbusd_epi32(acc, w, x); }
-    static QNT_INLINE codebook make_codebook(const std::int8_t* operands) { return prepare(avx512::ops::make_codebook(operands)); }
-    static QNT_INLINE prepared lookup_low(codebook c, bytes raw) { return _mm512_shuffle_epi8(c, low(raw)); }
-    static QNT_INLINE prepared lookup_high(codebook c, bytes raw) { return _mm512_shuffle_epi8(c, high(raw)); }
+    static QNT_INLINE codebook make_codebook(const std::int8_t* values) { return operands(avx512::ops::make_codebook(values)); }
     struct nibble_acc {
-        static constexpr std::size_t lines = std::size_t(-1);
         i32 in_low, in_high;
         QNT_INLINE void start(i32 seed) {
             in_low = seed;

@@ -7,13 +7,13 @@ QNT_REGION_BEGIN(QNT_TARGET_DOTPROD)
 namespace qnt::isa::inline QNT_BASELINE::dotprod {
 
 struct ops : neon::ops {
+    static constexpr bool expands_codes = true;
     // Written out: clang 14 hides vdotq_s32 unless the whole file is compiled for it.
     static QNT_INLINE i32 dot(i32 acc, prepared w, bytes x) {
         asm("sdot %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(w), "w"(x));
         return acc;
     }
     struct nibble_acc {
-        static constexpr std::size_t lines = std::size_t(-1);
         i32 sum;
         QNT_INLINE void start(i32 seed) { sum = seed; }
         QNT_INLINE void add(bytes raw, bytes x_low, bytes x_high) { sum = dot(dot(sum, low(raw), x_low), high(raw), x_high); }

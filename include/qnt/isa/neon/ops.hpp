@@ -8,7 +8,9 @@ namespace qnt::isa::inline QNT_BASELINE::neon {
 
 struct ops {
     static constexpr int lanes = 4, parts = 4;
-    static constexpr int int_rows = 4, exact_rows = 4;
+    static constexpr int int_rows = 2, exact_rows = 4, block_rows = 4, block_panels = 1, chains = 8;
+    static constexpr bool expands_codes = false;
+    using tiles = void;
     using f32 = float32x4_t;
     using i32 = int32x4_t;
     using bytes = int8x16_t;
@@ -76,24 +78,24 @@ struct ops {
     using prepared = bytes;
     static constexpr int bias = 0;
     static QNT_INLINE bytes load_bytes(const std::uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
+    static QNT_INLINE void store_bytes(std::uint8_t* p, bytes b) { vst1q_u8(p, vreinterpretq_u8_s8(b)); }
     static QNT_INLINE bytes broadcast4(const std::int8_t* x) {
         std::int32_t v;
         std::memcpy(&v, x, sizeof v);
         return vreinterpretq_s8_s32(vdupq_n_s32(v));
     }
+    static QNT_INLINE bytes operands(bytes w) { return w; }
     static QNT_INLINE prepared prepare(bytes w) { return w; }
     static QNT_INLINE i32 dot(i32 acc, prepared w, bytes x) {
         const int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(x)), high = vmull_high_s8(w, x);
         return vpadalq_s16(acc, vpaddq_s16(low, high));
     }
     using codebook = int8x16_t;
-    static QNT_INLINE codebook make_codebook(const std::int8_t* operands) { return vld1q_s8(operands); }
+    static QNT_INLINE codebook make_codebook(const std::int8_t* values) { return vld1q_s8(values); }
     static QNT_INLINE bytes low(bytes raw) { return vandq_s8(raw, vdupq_n_s8(15)); }
     static QNT_INLINE bytes high(bytes raw) { return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(raw), 4)); }
-    static QNT_INLINE prepared lookup_low(codebook c, bytes raw) { return vqtbl1q_s8(c, vreinterpretq_u8_s8(low(raw))); }
-    static QNT_INLINE prepared lookup_high(codebook c, bytes raw) { return vqtbl1q_s8(c, vreinterpretq_u8_s8(high(raw))); }
+    static QNT_INLINE bytes lookup(codebook c, bytes nibbles) { return vqtbl1q_s8(c, vreinterpretq_u8_s8(nibbles)); }
     struct nibble_acc {
-        static constexpr std::size_t lines = std::size_t(-1);
         i32 sum;
         QNT_INLINE void start(i32 seed) { sum = seed; }
         QNT_INLINE void add(bytes raw, bytes x_low, bytes x_high) { sum = dot(dot(sum, low(raw), x_low), high(raw), x_high); }

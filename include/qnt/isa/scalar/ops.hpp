@@ -3,9 +3,10 @@
 //
 // What every `ops` provides (L = lanes, a power of two from 4 to 16; a panel line of 64 bytes is `parts` registers of 4 L bytes):
 //   f32 i32 bytes         registers of L floats, L int32, 4 L bytes
-//   prepared              weights ready for dot(); bias is what prepare() added to them
+//   operands(w)           signed bytes as the operands of products: bias is what it adds to them
+//   prepared              operands ready for dot()
 //   dot(acc, w, x)        acc[lane] + sum of 4 products of signed bytes in [-127, 127], exact
-//   nibble_acc            sums products of unsigned nibbles with x for at most `lines` lines between two fold()s, exact
+//   nibble_acc            sums products of unsigned nibbles with x for at most 4 lines between two fold()s, exact
 //   sum_chains(c0..c3)    lane (c_j, 4 i + t) summed over t as (0 + 1) + (2 + 3), in the order of rows
 #pragma once
 #include "../intrinsics.hpp"
@@ -14,7 +15,11 @@ namespace qnt::isa::inline QNT_BASELINE::scalar {
 
 struct ops {
     static constexpr int lanes = 4, parts = 16 / lanes;
-    static constexpr int int_rows = 1, exact_rows = 1;  // rows of x that share a panel line in registers
+    static constexpr int int_rows = 1, exact_rows = 1;  // rows of x that share a panel line, with their float sums in registers
+    static constexpr int block_rows = 4, block_panels = 1;  // the same, and panels; float sums in memory
+    static constexpr int chains = 4;                    // integer sums that must be under way at once to hide the latency of dot()
+    static constexpr bool expands_codes = false;        // is decoding what keeps dot() waiting, so that many rows share decoded lines?
+    using tiles = void;                                     // or what multiplies 16 rows of x by a panel at once (amx_int8)
 
     struct f32 {
         float v[lanes];
@@ -133,11 +138,13 @@ struct ops {
         std::memcpy(b.v, p, sizeof b.v);
         return b;
     }
+    static QNT_INLINE void store_bytes(std::uint8_t* p, bytes b) { std::memcpy(p, b.v, sizeof b.v); }
     static QNT_INLINE bytes broadcast4(const std::int8_t* x) {
         bytes b;
         for (int i = 0; i < lanes; ++i) std::memcpy(b.v + 4 * i, x, 4);
         return b;
     }
+    static QNT_INLINE bytes operands(bytes w) { return w; }
     static QNT_INLINE prepared prepare(bytes w) { return w; }
     static QNT_INLINE i32 dot(i32 acc, prepared w, bytes x) {
         return make<i32>([&](int i) {
@@ -149,17 +156,20 @@ struct ops {
     struct codebook {
         const std::int8_t* operands;
     };
-    static QNT_INLINE codebook make_codebook(const std::int8_t* operands) { return {operands}; }
-    static QNT_INLINE prepared lookup_low(codebook c, bytes raw) {
-        for (auto& b : raw.v) b = c.operands[b & 15];
+    static QNT_INLINE codebook make_codebook(const std::int8_t* values) { return {values}; }
+    static QNT_INLINE bytes lookup(codebook c, bytes nibbles) {
+        for (auto& b : nibbles.v) b = c.operands[b];
+        return nibbles;
+    }
+    static QNT_INLINE bytes low(bytes raw) {
+        for (auto& b : raw.v) b &= 15;
         return raw;
     }
-    static QNT_INLINE prepared lookup_high(codebook c, bytes raw) {
-        for (auto& b : raw.v) b = c.operands[std::uint8_t(b) >> 4];
+    static QNT_INLINE bytes high(bytes raw) {
+        for (auto& b : raw.v) b = std::int8_t(std::uint8_t(b) >> 4);
         return raw;
     }
     struct nibble_acc {
-        static constexpr std::size_t lines = std::size_t(-1);
         i32 sum;
         QNT_INLINE void start(i32 seed) { sum = seed; }
         QNT_INLINE void add(bytes raw, bytes x_low, bytes x_high) {
