@@ -16,6 +16,7 @@
 #include "core/fp_env.hpp"
 #include "core/matrix_view.hpp"
 #include "core/modes.hpp"
+#include "kernels/quantize_table.hpp"
 #include "report.hpp"
 
 namespace qnt {
@@ -69,39 +70,46 @@ template <class T> void load_block(const matrix_view<T>& w, std::size_t first, s
         for (std::size_t r = 0; r < count; ++r) out[r * w.cols + c] = float(w(first + r, c));
 }
 
-struct group_range {
-    float low = 0, high = 0;  // of the values and 0
-    bool finite = true;
-    float absmax() const { return -low > high ? -low : high; }
-};
+// Rows [first, first + count) as dense f32 where they lie, if they do, else in `space`, which is made large enough.
+template <class T> matrix_view<const float> dense_block(const matrix_view<T>& w, std::size_t first, std::size_t count, std::vector<float>& space) {
+    if constexpr (std::same_as<std::remove_const_t<T>, float>)
+        if (w.col_stride == 1) return w.rows_from(first, count);
+    space.resize(count * w.cols);
+    load_block(w, first, count, space.data());
+    return {space.data(), count, w.cols};
+}
+
+using kernels::group_range;
 inline group_range range_of(const float* x, std::size_t n) {
     group_range g;
-    std::uint32_t top = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-        const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
-        top = bits > top ? bits : top;
-        g.low = x[i] < g.low ? x[i] : g.low;
-        g.high = x[i] > g.high ? x[i] : g.high;
-    }
-    g.finite = top < 0x7f800000u;
+    if (n > 0) kernels::group_ranges<true>[std::size_t(isa::active())](x, n, n, &g);
     return g;
 }
+
+// Between one value and the next, as rounding::nearest_value says.
+template <quantized_code Code>
+inline constexpr auto midpoints = [] {
+    std::array<float, levels<Code> - 1> m{};
+    for (std::size_t q = 0; q < m.size(); ++q) m[q] = (Code::decode(std::uint8_t(q)) + Code::decode(std::uint8_t(q + 1))) / 2;
+    return m;
+}();
 
 // The work of quantize() for one code; format and group size are values, so that one instantiation serves all scale types.
 template <quantized_code Code> class quantizer {
 public:
     quantizer(const format_info& format, const packed_shape& shape, const quantize_options& options) : f_(format), s_(shape), options_(options) {}
 
-    // Scales (as stored, widened to f32) and zero points of a row; false when the row cannot be quantized.
-    bool scale_row(const float* x, float* scales, std::uint8_t* zeros, row_errors& count) const {
+    // Scales (as stored, widened to f32) and zero points of a row; false when the row cannot be quantized. ranges: space for the groups.
+    bool scale_row(const float* x, group_range* ranges, float* scales, std::uint8_t* zeros, row_errors& count) const {
         bool good = true;
+        (f_.has_zero() ? kernels::group_ranges<true> : kernels::group_ranges<false>)[isa_](x, s_.cols, s_.group_size(), ranges);
         for (std::size_t g = 0; g < s_.groups(); ++g) {
-            const group_range range = range_of(x + s_.group_begin(g), s_.group_length(g));
+            const group_range& range = ranges[g];
             float wanted = f_.has_zero() ? (range.high - range.low) / Code::absmax : range.absmax() / Code::absmax;
             if (is_short_block(g) && wanted < bitsandbytes_least) wanted = bitsandbytes_least;
             scales[g] = round_to(f_.scale, wanted);
             zeros[g] = 0;
-            good = good && range.finite && is_finite(scales[g]);
+            good = good && range.finite() && is_finite(scales[g]);
             const bool is_zero = range.absmax() == 0;
             count.zero_groups += is_zero;
             if (scales[g] == 0 && !is_zero) {
@@ -109,7 +117,7 @@ public:
                 good = good && !(options_.strict && f_.kind != granularity::tensor);  // there the other rows have a say
             }
             if constexpr (requires { Code::max_zero; })
-                if (f_.has_zero() && range.finite && scales[g] > 0) {
+                if (f_.has_zero() && range.finite() && scales[g] > 0) {
                     const float z = round_even(-range.low / scales[g]);
                     zeros[g] = std::uint8_t(z > float(Code::max_zero) ? float(Code::max_zero) : z);
                 }
@@ -117,37 +125,41 @@ public:
         return good;
     }
 
-    // Codes of a row. `scales` is what the reader will multiply by.
+    // Codes of a row, with room for 16 more behind them. `scales` is what the reader will multiply by.
     void encode_row(const float* x, const float* scales, const std::uint8_t* zeros, std::uint8_t* codes, row_errors& count) const {
-        for (std::size_t g = 0; g < s_.groups(); ++g) {
-            const std::size_t n = s_.group_length(g);
-            const float* from = x + s_.group_begin(g);
-            std::uint8_t* to = codes + s_.group_begin(g);
-            if (options_.compat != compatibility::none) encode_like(from, n, is_short_block(g), to);
-            else if (scales[g] == 0) std::memset(to, encode(0, zeros[g]), n);
-            else encode_group(from, n, scales[g], zeros[g], to, count);
+        constexpr rounding rule = rounding_of<Code>;
+        if (options_.compat != compatibility::none) {
+            for (std::size_t g = 0; g < s_.groups(); ++g)
+                encode_like(x + s_.group_begin(g), s_.group_length(g), is_short_block(g), codes + s_.group_begin(g));
+        } else if constexpr (rule == rounding::own) {
+            for (std::size_t g = 0; g < s_.groups(); ++g)
+                encode_group(x + s_.group_begin(g), s_.group_length(g), scales[g], codes + s_.group_begin(g), count);
+        } else {
+            constexpr bool integers = rule == rounding::nearest_integer;
+            kernels::encode_args a{s_.cols, s_.group_size(), scales, f_.has_zero() ? zeros : nullptr, lowest, highest, 0, nullptr, 0};
+            if constexpr (integers) {
+                static_assert(Code::encode(Code::decode(Code::encode(0))) == Code::encode(0));
+                a.offset = int(std::int8_t(Code::encode(0)));
+            } else {
+                a.threshold = midpoints<Code>.data();
+                a.thresholds = int(midpoints<Code>.size());
+            }
+            count.clipped += kernels::encode_row<integers>[isa_](a, x, codes);
         }
-    }
-
-    // What the reader will see of codes [begin, begin + n) of a group.
-    static void decode(const std::uint8_t* codes, std::size_t n, float scale, int zero, float* out) {
-        for (std::size_t i = 0; i < n; ++i) out[i] = mul(Code::decode(codes[i]) - float(zero), scale);
     }
 
 private:
-    static std::uint8_t encode(float x, int zero) {
-        if constexpr (requires { Code::max_zero; }) return Code::encode_level(x, zero);
-        else return static_cast<void>(zero), Code::encode(x);
-    }
-    static void encode_group(const float* x, std::size_t n, float scale, int zero, std::uint8_t* codes, row_errors& count) {
-        const float low = Code::decode(encode(-0x1p20f, zero)) - float(zero) - 0.5f, high = Code::decode(encode(0x1p20f, zero)) - float(zero) + 0.5f;
-        std::size_t clipped = 0;
+    static constexpr float lowest = Code::decode(Code::encode(-0x1p20f)), highest = Code::decode(Code::encode(0x1p20f));
+    void encode_group(const float* x, std::size_t n, float scale, std::uint8_t* codes, row_errors& count) const {
+        if (scale == 0) {
+            std::memset(codes, Code::encode(0), n);
+            return;
+        }
         for (std::size_t i = 0; i < n; ++i) {
             const float v = x[i] / scale;
-            codes[i] = encode(v, zero);
-            clipped += v < low || v > high;
+            codes[i] = Code::encode(v);
+            count.clipped += v < lowest - 0.5f || v > highest + 0.5f;
         }
-        count.clipped += clipped;
     }
     // By the other system's rule, which starts from absmax, not from a stored scale.
     void encode_like(const float* x, std::size_t n, bool is_short, std::uint8_t* codes) const {
@@ -177,6 +189,7 @@ private:
     format_info f_;
     packed_shape s_;
     quantize_options options_;
+    std::size_t isa_ = std::size_t(isa::active());
 };
 
 inline std::string number_text(float x) {
@@ -283,6 +296,39 @@ inline void finish_report(quantization_report* report, const format_info& f, con
     }
 }
 
+// Rows of codes to what they stand for. values[256]: of the codes.
+class row_decoder {
+public:
+    row_decoder(const format_info& f, const packed_shape& s, const float* values) : shape_(s), has_zero_(f.has_zero()), values_(values) {
+        using kernels::code_values;
+        bool themselves = f.bits == 8;
+        for (std::size_t q = 0; q < 256; ++q) themselves = themselves && values[q] == float(std::int8_t(q));
+        const std::size_t isa = std::size_t(isa::active());
+        kernel_ = themselves    ? kernels::decode_row<code_values::signed_bytes>[isa]
+                  : f.bits <= 4 ? kernels::decode_row<code_values::sixteen>[isa]
+                                : kernels::decode_row<code_values::any>[isa];
+    }
+    void decode(const unpacked_row& in, float* out) const {
+        kernel_({shape_.cols, shape_.group_size(), in.scales, has_zero_ ? in.zeros : nullptr, values_}, in.codes, out);
+    }
+
+private:
+    packed_shape shape_;
+    bool has_zero_;
+    const float* values_;
+    void (*kernel_)(const kernels::decode_args&, const std::uint8_t*, float*) noexcept;
+};
+
+// What the work on one row after the other needs, kept from row to row.
+struct row_space {
+    std::vector<float> block, scales, decoded;
+    std::vector<std::uint8_t> codes, zeros;
+    std::vector<group_range> ranges;
+
+    explicit row_space(const packed_shape& s) : scales(s.groups()), decoded(s.cols), codes(s.cols + 16), zeros(s.groups()), ranges(s.groups()) {}
+    unpacked_row row() { return {codes.data(), scales.data(), zeros.data()}; }
+};
+
 // w[rows, cols] into a zeroed buffer of the layout.
 template <quantized_code Code, class Layout, class T>
 result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options,
@@ -292,6 +338,7 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
     if (!allocated) return allocated.error();
     aligned_buffer buffer = std::move(*allocated);
     const quantizer<Code> q(f, s, options);
+    const row_decoder decoder(f, s, f.tables->values);
     const std::size_t groups = s.groups(), blocks = ceil_div(s.rows, panel_rows);
     // Scales that depend on the whole matrix are settled first, in a pass of their own.
     const bool global = f.kind == granularity::tensor || f.is_nested;
@@ -302,20 +349,19 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
     const auto for_blocks = [&](auto&& work) {
         executor.parallel_for(blocks, 1, [&](std::size_t begin, std::size_t end) {
             const fp_env env;
-            std::vector<float> x(panel_rows * s.cols);
+            row_space space(s);
             for (std::size_t b = begin; b < end; ++b) {
                 const std::size_t first = b * panel_rows, count = s.rows - first < panel_rows ? s.rows - first : panel_rows;
-                load_block(w, first, count, x.data());
-                work(b, first, count, x.data());
+                work(b, first, dense_block(w, first, count, space.block), space);
             }
         });
     };
     nested_scales nested;
     if (global) {
-        for_blocks([&](std::size_t, std::size_t first, std::size_t count, const float* x) {
-            std::vector<std::uint8_t> zeros(groups);
-            for (std::size_t r = 0; r < count; ++r)
-                if (!q.scale_row(x + r * s.cols, &all_scales[(first + r) * groups], zeros.data(), errors[first + r])) failed.note(first + r);
+        for_blocks([&](std::size_t, std::size_t first, const matrix_view<const float>& x, row_space& space) {
+            for (std::size_t r = 0; r < x.rows; ++r)
+                if (!q.scale_row(x.row(r), space.ranges.data(), &all_scales[(first + r) * groups], space.zeros.data(), errors[first + r]))
+                    failed.note(first + r);
         });
         if (!failed.any() && f.kind == granularity::tensor) {
             float top = 0;  // of the rows' own scales: rounding is monotonic, so this is the scale of the matrix
@@ -336,22 +382,19 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
         }
     }
     if (!failed.any())
-        for_blocks([&](std::size_t b, std::size_t first, std::size_t count, const float* x) {
+        for_blocks([&](std::size_t b, std::size_t first, const matrix_view<const float>& x, row_space& space) {
             if constexpr (std::same_as<Layout, layout::panels>) pad_panel(buffer.data(), f, s, b);
-            std::vector<std::uint8_t> codes(s.cols), zeros(groups);
-            std::vector<float> scales(groups), decoded(options.report ? s.cols : 0);
-            for (std::size_t r = 0; r < count; ++r) {
+            const auto [codes, scales, zeros] = space.row();
+            for (std::size_t r = 0; r < x.rows; ++r) {
                 const std::size_t row = first + r;
-                const float* xr = x + r * s.cols;
-                if (global) std::copy_n(&all_scales[row * groups], groups, scales.begin());
-                else if (!q.scale_row(xr, scales.data(), zeros.data(), errors[row])) failed.note(row);
+                if (global) std::copy_n(&all_scales[row * groups], groups, scales);
+                else if (!q.scale_row(x.row(r), space.ranges.data(), scales, zeros, errors[row])) failed.note(row);
                 if (failed.row() <= row) return;  // rows before a failed one are still looked at: the first one is named
-                q.encode_row(xr, scales.data(), zeros.data(), codes.data(), errors[row]);
-                place_row<Layout>(buffer.data(), f, s, row, {codes.data(), scales.data(), zeros.data()});
+                q.encode_row(x.row(r), scales, zeros, codes, errors[row]);
+                place_row<Layout>(buffer.data(), f, s, row, space.row());
                 if (options.report) {
-                    for (std::size_t g = 0; g < groups; ++g)
-                        q.decode(&codes[s.group_begin(g)], s.group_length(g), scales[g], zeros[g], &decoded[s.group_begin(g)]);
-                    add_errors(errors[row], xr, decoded.data(), 0, s.cols);
+                    decoder.decode(space.row(), space.decoded.data());
+                    add_errors(errors[row], x.row(r), space.decoded.data(), s.cols);
                 }
             }
         });
@@ -403,7 +446,7 @@ result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f
                 if (!is_finite(rounded[c])) failed.note(row);
                 store_scalar(buffer.data() + dense_at<Layout>(f, s, row, c), type, rounded[c]);
             }
-            if (options.report) add_errors(errors[row], x.data(), rounded.data(), 0, s.cols);
+            if (options.report) add_errors(errors[row], x.data(), rounded.data(), s.cols);
         }
     });
     if (failed.any()) {
@@ -438,7 +481,14 @@ result<aligned_buffer> quantize_as(const matrix_view<T>& w, const format_info& f
 template <class Layout> class row_reader {
 public:
     explicit row_reader(const any_view<Layout>& w, compute_mode mode = exact)
-        : w_(w), mode_(mode), codes_(w.format.is_dense() ? 0 : w.shape.cols), zeros_(w.shape.groups()), scales_(w.shape.groups()) {}
+        : w_(w),
+          values_(values_of(*w.format.tables, mode)),
+          decoder_(w.format, w.shape, values_.data()),
+          codes_(w.format.is_dense() ? 0 : w.shape.cols),
+          zeros_(w.shape.groups()),
+          scales_(w.shape.groups()) {}
+    row_reader(const row_reader&) = delete;
+    row_reader& operator=(const row_reader&) = delete;
 
     void read(std::size_t row, float* out) {
         const packed_shape& s = w_.shape;
@@ -448,17 +498,19 @@ public:
             return;
         }
         unpack_row(w_, row, {codes_.data(), scales_.data(), zeros_.data()});
-        const code_tables& t = *w_.format.tables;
-        for (std::size_t g = 0; g < s.groups(); ++g)
-            for (std::size_t k = s.group_begin(g); k < s.group_begin(g) + s.group_length(g); ++k) {
-                const float value = mode_ == int8_activations ? mul(float(t.operands[codes_[k]]), t.unit) : t.values[codes_[k]];
-                out[k] = mul(value - float(zeros_[g]), scales_[g]);
-            }
+        decoder_.decode({codes_.data(), scales_.data(), zeros_.data()}, out);
     }
 
 private:
+    static std::array<float, 256> values_of(const code_tables& t, compute_mode mode) {
+        std::array<float, 256> values;
+        for (std::size_t q = 0; q < 256; ++q) values[q] = mode == int8_activations ? mul(float(t.operands[q]), t.unit) : t.values[q];
+        return values;
+    }
+
     any_view<Layout> w_;
-    compute_mode mode_;
+    std::array<float, 256> values_;
+    row_decoder decoder_;
     std::vector<std::uint8_t> codes_, zeros_;
     std::vector<float> scales_;
 };
@@ -497,7 +549,7 @@ error_stats compare_rows(const matrix_view<T>& w, const any_view<Layout>& packed
         for (std::size_t r = begin; r < end; ++r) {
             load_block(w, r, 1, x.data());
             reader.read(r, v.data());
-            add_errors(errors[r], x.data(), v.data(), 0, w.cols);
+            add_errors(errors[r], x.data(), v.data(), w.cols);
         }
     });
     error_stats s;

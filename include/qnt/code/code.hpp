@@ -8,7 +8,8 @@
 //         static constexpr float decode(std::uint8_t q);       // value before scaling, exact in f32
 //     };
 //
-// A code with a zero point also states `static constexpr int max_zero` and encodes to an integer level (see code/uint4.hpp).
+// A code with a zero point also states `static constexpr int max_zero` and encodes to an integer level (see code/uint4.hpp). One that
+// encodes by a rule of `rounding` may say so (`static constexpr rounding rule = ...`): quantize() is then many times as fast.
 // Everything else follows: how codes lie in panels, and the signed 8-bit operand that the integer dot product multiplies.
 #pragma once
 #include <array>
@@ -34,6 +35,18 @@ concept dense = requires { typename C::storage; };
 
 template <class C>
 concept code = quantized_code<C> || dense<C>;
+
+// How encode() chooses: a rule that kernels know, or one of its own.
+enum class rounding : std::uint8_t {
+    own,
+    nearest_integer,  // values are consecutive integers: to nearest, ties to even; beyond the ends the end
+    nearest_value,    // at most 16 ascending values: by comparison with the f32 midpoints, ties to the lower one
+};
+template <quantized_code C>
+inline constexpr rounding rounding_of = [] {
+    if constexpr (requires { C::rule; }) return C::rule;
+    else return rounding::own;
+}();
 
 // How a code lies in a panel line (packed/layout.hpp).
 enum class panel_kind : std::uint8_t {

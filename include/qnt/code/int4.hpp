@@ -14,6 +14,7 @@ struct int4_code {
     static constexpr const char* name = "int4";
     static constexpr int bits = 4;
     static constexpr float absmax = 7;
+    static constexpr rounding rule = rounding::nearest_integer;
     static constexpr std::uint8_t encode(float x) { return std::uint8_t(int(round_even(x < -7.0f ? -7.0f : x > 7.0f ? 7.0f : x)) + 8); }
     static constexpr float decode(std::uint8_t q) { return float(int(q) - 8); }
     static constexpr float max_error = 0.5f;

@@ -14,6 +14,7 @@ struct int8_code {
     static constexpr const char* name = "int8";
     static constexpr int bits = 8;
     static constexpr float absmax = 127;
+    static constexpr rounding rule = rounding::nearest_integer;
     static constexpr std::uint8_t encode(float x) {
         const float q = round_even(x < -127.0f ? -127.0f : x > 127.0f ? 127.0f : x);
         return std::uint8_t(std::int8_t(int(q)));

@@ -14,6 +14,7 @@ struct nf4_code {
     static constexpr const char* name = "nf4";
     static constexpr int bits = 4;
     static constexpr float absmax = 1;
+    static constexpr rounding rule = rounding::nearest_value;
     static constexpr float values[16] = {-1.0f,
                                          -0.6961928009986877f,
                                          -0.5250730514526367f,

@@ -14,6 +14,7 @@ struct uint4_code {
     static constexpr const char* name = "uint4";
     static constexpr int bits = 4;
     static constexpr float absmax = 15;
+    static constexpr rounding rule = rounding::nearest_integer;
     static constexpr int max_zero = 15;  // zero points run from 0 to here
     // The level without a zero point; encode_level() is the one with.
     static constexpr std::uint8_t encode(float x) { return encode_level(x, 0); }

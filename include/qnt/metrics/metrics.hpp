@@ -22,11 +22,11 @@ inline error_stats error_of(const matrix_view<const float>& reference, const mat
                                    "] must have the shape of the approximation [" + std::to_string(approximation.rows) + ", " +
                                    std::to_string(approximation.cols) + "]");
     std::vector<detail::row_errors> rows(reference.rows);
+    std::vector<float> w(reference.col_stride == 1 ? 0 : reference.cols), v(approximation.col_stride == 1 ? 0 : reference.cols);
     for (std::size_t r = 0; r < rows.size(); ++r) {
-        if (reference.col_stride == 1 && approximation.col_stride == 1)
-            detail::add_errors(rows[r], reference.row(r), approximation.row(r), 0, reference.cols);
-        else
-            for (std::size_t c = 0; c < reference.cols; ++c) detail::add_errors(rows[r], &reference(r, c), &approximation(r, c), c, 1);
+        for (std::size_t c = 0; c < w.size(); ++c) w[c] = reference(r, c);
+        for (std::size_t c = 0; c < v.size(); ++c) v[c] = approximation(r, c);
+        detail::add_errors(rows[r], w.empty() ? reference.row(r) : w.data(), v.empty() ? approximation.row(r) : v.data(), reference.cols);
     }
     error_stats s;
     detail::summarize(s, reference.cols, rows);

@@ -122,17 +122,25 @@ inline void pack_row(std::byte* panels, const format_info& f, const packed_shape
         if (f.panel == panel_kind::nibble) {
             std::size_t k = 0;
             for (; k + 8 <= length; k += 8) {  // two steps of 4 share their bytes
-                std::byte* line = codes + k * 8 + lane * 4;
-                for (std::size_t i = 0; i < 4; ++i) line[i] = std::byte(q[k + i] | q[k + 4 + i] << 4);
+                std::uint32_t low, high;
+                std::memcpy(&low, q + k, 4);
+                std::memcpy(&high, q + k + 4, 4);
+                low |= high << 4;
+                std::memcpy(codes + k * 8 + lane * 4, &low, 4);
             }
             for (; k < length; ++k) {
                 std::byte& b = codes[at.code_at(lane, k)];
                 b = at.is_high_nibble(k) ? std::byte((unsigned(b) & 15) | unsigned(q[k]) << 4) : std::byte((unsigned(b) & 0xf0) | q[k]);
             }
-        } else if (f.family == operand_family::byte_value) {
-            for (std::size_t k = 0; k < length; ++k) codes[at.code_at(lane, k)] = std::byte(std::uint8_t(f.tables->operands[q[k]]));
         } else {
-            for (std::size_t k = 0; k < length; ++k) codes[at.code_at(lane, k)] = std::byte(q[k]);
+            const bool as_is = f.family != operand_family::byte_value;
+            std::uint8_t four[4];
+            std::size_t k = 0;
+            for (; k + 4 <= length; k += 4) {
+                for (std::size_t i = 0; i < 4; ++i) four[i] = as_is ? q[k + i] : std::uint8_t(f.tables->operands[q[k + i]]);
+                std::memcpy(codes + k * panel_rows + lane * 4, four, 4);
+            }
+            for (; k < length; ++k) codes[at.code_at(lane, k)] = std::byte(as_is ? q[k] : std::uint8_t(f.tables->operands[q[k]]));
         }
         detail::store_scalar(panel + at.scales_at(s, g) + lane * size_of(f.scale), f.scale, in.scales[g]);
         if (f.has_zero()) panel[at.zeros_at(s, g) + lane] = std::byte(in.zeros[g]);

@@ -1,5 +1,5 @@
-// AVX-512 VNNI with AMX: tdpbsud multiplies 16 rows of signed activations by a panel of unsigned operands, 64 columns at a time. A panel
-// line is a row of its second operand as it lies. Few rows go the way of avx512vnni.
+// AVX-512 VNNI with AMX: tdpbssd and tdpbsud multiply 16 rows of activations by a panel of signed or unsigned operands, 64 columns at a
+// time. A panel line is a row of their second operand as it lies. Few rows go the way of avx512vnni.
 #pragma once
 #include "../avx512vnni/ops.hpp"
 
@@ -39,24 +39,28 @@ struct ops : avx512vnni::ops {
             _tile_loadd(2, lines, 64);
             if (lines_ > 16) _tile_loadd(3, lines + 1024, 64);
         }
-        // sums[16][16] = x[16 rows, columns] * operands
-        template <bool Odd> QNT_INLINE void multiply(std::int32_t* sums, const std::int8_t* x, std::size_t stride) {
+        // sums[16][16] = x[16 rows, columns] * operands, which are signed or unsigned bytes
+        template <bool Odd, bool Signed> QNT_INLINE void multiply(std::int32_t* sums, const std::int8_t* x, std::size_t stride) {
             if constexpr (Odd) {
                 _tile_zero(1);
                 _tile_loadd(6, x, stride);
-                _tile_dpbsud(1, 6, 2);
+                if constexpr (Signed) _tile_dpbssd(1, 6, 2);
+                else _tile_dpbsud(1, 6, 2);
                 if (lines_ > 16) {
                     _tile_loadd(7, x + 64, stride);
-                    _tile_dpbsud(1, 7, 3);
+                    if constexpr (Signed) _tile_dpbssd(1, 7, 3);
+                    else _tile_dpbsud(1, 7, 3);
                 }
                 _tile_stored(1, sums, 64);
             } else {
                 _tile_zero(0);
                 _tile_loadd(4, x, stride);
-                _tile_dpbsud(0, 4, 2);
+                if constexpr (Signed) _tile_dpbssd(0, 4, 2);
+                else _tile_dpbsud(0, 4, 2);
                 if (lines_ > 16) {
                     _tile_loadd(5, x + 64, stride);
-                    _tile_dpbsud(0, 5, 3);
+                    if constexpr (Signed) _tile_dpbssd(0, 5, 3);
+                    else _tile_dpbsud(0, 5, 3);
                 }
                 _tile_stored(0, sums, 64);
             }

@@ -16,6 +16,9 @@ struct ops {
     using f32 = __m256;
     using i32 = __m256i;
     using bytes = __m256i;
+    struct f64 {
+        __m256d low, high;
+    };
 
     // ---- floats ----
     static QNT_INLINE f32 set1(float a) { return _mm256_set1_ps(a); }
@@ -54,6 +57,7 @@ struct ops {
     static QNT_INLINE i32 max_i(i32 a, i32 b) { return _mm256_max_epi32(a, b); }
     template <int N> static QNT_INLINE i32 shift_left(i32 a) { return _mm256_slli_epi32(a, N); }
     template <int N> static QNT_INLINE i32 shift_right(i32 a) { return _mm256_srli_epi32(a, N); }
+    static QNT_INLINE i32 count_greater(i32 acc, f32 a, f32 b) { return _mm256_sub_epi32(acc, as_i32(_mm256_cmp_ps(a, b, _CMP_GT_OQ))); }
     static QNT_INLINE i32 mul_add(i32 acc, i32 a, i32 b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }  // a's high halves are 0
     static QNT_INLINE i32 round_to_i32(f32 a) { return _mm256_cvtps_epi32(a); }
     static QNT_INLINE void store_i8(std::int8_t* p, i32 a) {
@@ -73,6 +77,27 @@ struct ops {
         __m128i h = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
         h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0x4e));
         return _mm_cvtsi128_si32(_mm_max_epi32(h, _mm_shuffle_epi32(h, 0xb1)));
+    }
+
+    // ---- doubles ----
+    static QNT_INLINE f64 zero_d() { return {_mm256_setzero_pd(), _mm256_setzero_pd()}; }
+    static QNT_INLINE f64 widen(f32 a) { return {_mm256_cvtps_pd(_mm256_castps256_ps128(a)), _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1))}; }
+    static QNT_INLINE f64 add_products(f64 acc, f32 a, f32 b) {
+        const f64 x = widen(a), y = widen(b);
+        return {_mm256_fmadd_pd(x.low, y.low, acc.low), _mm256_fmadd_pd(x.high, y.high, acc.high)};
+    }
+    static QNT_INLINE __m256d square(__m256d a) {
+        __m256d p = _mm256_mul_pd(a, a);
+        asm("" : "+x"(p));
+        return p;
+    }
+    static QNT_INLINE f64 add_squared_difference(f64 acc, f32 a, f32 b) {
+        const f64 x = widen(a), y = widen(b);
+        return {_mm256_add_pd(acc.low, square(_mm256_sub_pd(x.low, y.low))), _mm256_add_pd(acc.high, square(_mm256_sub_pd(x.high, y.high)))};
+    }
+    static QNT_INLINE void store_d(double* p, f64 a) {
+        _mm256_storeu_pd(p, a.low);
+        _mm256_storeu_pd(p + 4, a.high);
     }
 
     // ---- weights against int8 activations ----

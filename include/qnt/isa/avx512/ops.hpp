@@ -15,6 +15,9 @@ struct ops {
     using f32 = __m512;
     using i32 = __m512i;
     using bytes = __m512i;
+    struct f64 {
+        __m512d low, high;
+    };
 
     // ---- floats ----
     static QNT_INLINE f32 set1(float a) { return _mm512_set1_ps(a); }
@@ -51,6 +54,9 @@ struct ops {
     static QNT_INLINE i32 max_i(i32 a, i32 b) { return _mm512_max_epi32(a, b); }
     template <int N> static QNT_INLINE i32 shift_left(i32 a) { return _mm512_slli_epi32(a, N); }
     template <int N> static QNT_INLINE i32 shift_right(i32 a) { return _mm512_srli_epi32(a, N); }
+    static QNT_INLINE i32 count_greater(i32 acc, f32 a, f32 b) {
+        return _mm512_mask_sub_epi32(acc, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), acc, _mm512_set1_epi32(-1));
+    }
     static QNT_INLINE i32 mul_add(i32 acc, i32 a, i32 b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
     static QNT_INLINE i32 round_to_i32(f32 a) { return _mm512_cvtps_epi32(a); }
     static QNT_INLINE void store_i8(std::int8_t* p, i32 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a)); }
@@ -60,6 +66,27 @@ struct ops {
     }
     static QNT_INLINE std::int32_t sum_i(i32 a) { return _mm512_reduce_add_epi32(a); }
     static QNT_INLINE std::int32_t top_i(i32 a) { return _mm512_reduce_max_epi32(a); }
+
+    // ---- doubles ----
+    static QNT_INLINE f64 zero_d() { return {_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+    static QNT_INLINE f64 widen(f32 a) { return {_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1))}; }
+    static QNT_INLINE f64 add_products(f64 acc, f32 a, f32 b) {
+        const f64 x = widen(a), y = widen(b);
+        return {_mm512_fmadd_pd(x.low, y.low, acc.low), _mm512_fmadd_pd(x.high, y.high, acc.high)};
+    }
+    static QNT_INLINE __m512d square(__m512d a) {
+        __m512d p = _mm512_mul_pd(a, a);
+        asm("" : "+v"(p));
+        return p;
+    }
+    static QNT_INLINE f64 add_squared_difference(f64 acc, f32 a, f32 b) {
+        const f64 x = widen(a), y = widen(b);
+        return {_mm512_add_pd(acc.low, square(_mm512_sub_pd(x.low, y.low))), _mm512_add_pd(acc.high, square(_mm512_sub_pd(x.high, y.high)))};
+    }
+    static QNT_INLINE void store_d(double* p, f64 a) {
+        _mm512_storeu_pd(p, a.low);
+        _mm512_storeu_pd(p + 8, a.high);
+    }
 
     // ---- weights against int8 activations ----
     struct prepared {

@@ -14,6 +14,9 @@ struct ops {
     using f32 = float32x4_t;
     using i32 = int32x4_t;
     using bytes = int8x16_t;
+    struct f64 {
+        float64x2_t low, high;
+    };
 
     // ---- floats ----
     static QNT_INLINE f32 set1(float a) { return vdupq_n_f32(a); }
@@ -55,6 +58,7 @@ struct ops {
     static QNT_INLINE i32 max_i(i32 a, i32 b) { return vmaxq_s32(a, b); }
     template <int N> static QNT_INLINE i32 shift_left(i32 a) { return vshlq_n_s32(a, N); }
     template <int N> static QNT_INLINE i32 shift_right(i32 a) { return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), N)); }
+    static QNT_INLINE i32 count_greater(i32 acc, f32 a, f32 b) { return vsubq_s32(acc, vreinterpretq_s32_u32(vcgtq_f32(a, b))); }
     static QNT_INLINE i32 mul_add(i32 acc, i32 a, i32 b) { return vmlaq_s32(acc, a, b); }
     static QNT_INLINE i32 round_to_i32(f32 a) { return vcvtnq_s32_f32(a); }
     static QNT_INLINE void store_i8(std::int8_t* p, i32 a) {
@@ -73,6 +77,27 @@ struct ops {
     }
     static QNT_INLINE std::int32_t sum_i(i32 a) { return vaddvq_s32(a); }
     static QNT_INLINE std::int32_t top_i(i32 a) { return vmaxvq_s32(a); }
+
+    // ---- doubles ----
+    static QNT_INLINE f64 zero_d() { return {vdupq_n_f64(0), vdupq_n_f64(0)}; }
+    static QNT_INLINE f64 widen(f32 a) { return {vcvt_f64_f32(vget_low_f32(a)), vcvt_high_f64_f32(a)}; }
+    static QNT_INLINE f64 add_products(f64 acc, f32 a, f32 b) {
+        const f64 x = widen(a), y = widen(b);
+        return {vfmaq_f64(acc.low, x.low, y.low), vfmaq_f64(acc.high, x.high, y.high)};
+    }
+    static QNT_INLINE float64x2_t square(float64x2_t a) {
+        float64x2_t p = vmulq_f64(a, a);
+        asm("" : "+w"(p));
+        return p;
+    }
+    static QNT_INLINE f64 add_squared_difference(f64 acc, f32 a, f32 b) {
+        const f64 x = widen(a), y = widen(b);
+        return {vaddq_f64(acc.low, square(vsubq_f64(x.low, y.low))), vaddq_f64(acc.high, square(vsubq_f64(x.high, y.high)))};
+    }
+    static QNT_INLINE void store_d(double* p, f64 a) {
+        vst1q_f64(p, a.low);
+        vst1q_f64(p + 2, a.high);
+    }
 
     // ---- weights against int8 activations ----
     using prepared = bytes;

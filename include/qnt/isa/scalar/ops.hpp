@@ -2,7 +2,7 @@
 // none of their instruction sets.
 //
 // What every `ops` provides (L = lanes, a power of two from 4 to 16; a panel line of 64 bytes is `parts` registers of 4 L bytes):
-//   f32 i32 bytes         registers of L floats, L int32, 4 L bytes
+//   f32 i32 bytes f64     registers of L floats, L int32, 4 L bytes, L doubles
 //   operands(w)           signed bytes as the operands of products: bias is what it adds to them
 //   prepared              operands ready for dot()
 //   dot(acc, w, x)        acc[lane] + sum of 4 products of signed bytes in [-127, 127], exact
@@ -29,6 +29,9 @@ struct ops {
     };
     struct bytes {
         std::int8_t v[4 * lanes];
+    };
+    struct f64 {
+        double v[lanes];
     };
 
     template <class R, class F> static QNT_INLINE R make(F&& f) {
@@ -107,6 +110,9 @@ struct ops {
     template <int N> static QNT_INLINE i32 shift_right(i32 a) {
         return make<i32>([&](int i) { return std::int32_t(std::uint32_t(a.v[i]) >> N); });
     }
+    static QNT_INLINE i32 count_greater(i32 acc, f32 a, f32 b) {  // acc + (a > b)
+        return make<i32>([&](int i) { return acc.v[i] + (a.v[i] > b.v[i] ? 1 : 0); });
+    }
     // acc + a * b for 0 <= a <= 255 and |b| < 2^15
     static QNT_INLINE i32 mul_add(i32 acc, i32 a, i32 b) {
         return make<i32>([&](int i) { return acc.v[i] + a.v[i] * b.v[i]; });
@@ -129,6 +135,19 @@ struct ops {
         const std::int32_t low = a.v[0] > a.v[1] ? a.v[0] : a.v[1], high = a.v[2] > a.v[3] ? a.v[2] : a.v[3];
         return low > high ? low : high;
     }
+
+    // ---- doubles ----
+    static QNT_INLINE f64 zero_d() { return {}; }
+    static QNT_INLINE f64 add_products(f64 acc, f32 a, f32 b) {  // acc + a * b
+        return make<f64>([&](int i) { return acc.v[i] + double(a.v[i]) * double(b.v[i]); });
+    }
+    static QNT_INLINE f64 add_squared_difference(f64 acc, f32 a, f32 b) {  // acc + (a - b)^2, the square rounded
+        return make<f64>([&](int i) {
+            const double d = double(a.v[i]) - double(b.v[i]);
+            return acc.v[i] + qnt::mul(d, d);
+        });
+    }
+    static QNT_INLINE void store_d(double* p, f64 a) { std::memcpy(p, a.v, sizeof a.v); }
 
     // ---- weights against int8 activations ----
     using prepared = bytes;

@@ -1,0 +1,54 @@
+// The kernels that quantize and dequantize rows, for every instruction set.
+#pragma once
+#include "table.hpp"
+
+namespace qnt::kernels {
+
+// Of a group's values and 0.
+struct group_range {
+    std::uint32_t top = 0;    // the bits of the largest magnitude
+    float low = 0, high = 0;  // where asked for
+
+    bool finite() const { return top < 0x7f800000u; }
+    float absmax() const { return std::bit_cast<float>(top); }
+};
+
+struct encode_args {
+    std::size_t cols, group;
+    const float* scales;        // [groups]
+    const std::uint8_t* zeros;  // [groups], or none
+    float low, high;            // the ends of the values, with zero point 0
+    int offset;                 // integers: the code of 0
+    const float* threshold;     // nearest value: between one value and the next
+    int thresholds;
+};
+
+// What a code byte stands for: itself, one of sixteen values, or one of 256.
+enum class code_values : std::uint8_t { signed_bytes, sixteen, any };
+
+struct decode_args {
+    std::size_t cols, group;
+    const float* scales;        // [groups]
+    const std::uint8_t* zeros;  // [groups], or none
+    const float* values;        // of the codes
+};
+
+}  // namespace qnt::kernels
+
+#define QNT_FLOAT_ISAS_ONLY
+#define QNT_ISA_FILE "../kernels/quantize.inl"
+#include "../isa/foreach.hpp"
+
+namespace qnt::kernels {
+inline namespace QNT_BASELINE {
+
+template <bool Ends>
+inline constexpr decltype(&isa::scalar::group_ranges<Ends>) group_ranges[isa::count] = QNT_FLOAT_ISA_OF_EVERY(group_ranges<Ends>);
+template <bool Integers>
+inline constexpr decltype(&isa::scalar::encode_row<Integers>) encode_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(encode_row<Integers>);
+template <code_values Kind>
+inline constexpr decltype(&isa::scalar::decode_row<Kind>) decode_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(decode_row<Kind>);
+inline constexpr decltype(&isa::scalar::error_sums) error_sums[isa::count] = QNT_FLOAT_ISA_OF_EVERY(error_sums);
+
+}  // namespace QNT_BASELINE
+}  // namespace qnt::kernels
