@@ -1,18 +1,13 @@
-#include <qnt/any_format.hpp>
-
-#include <array>
-#include <cmath>
-
-#include "support.hpp"
+#include "plain_matmul.hpp"
 
 namespace {
 
 using qnt::compute_mode;
 using qnt::matrix_view;
+using test::formats;
+using test::modes_of;
+using test::parse;
 using test::random_floats;
-
-const char* const formats[] = {"f32",         "f16",       "bf16",    "int8",     "int8_channel", "int8:32",  "int8:48:f32",  "nf4:64",
-                               "nf4:48:bf16", "nf4_dq:64", "int4:32", "int4:128", "int4:144:f32", "uint4:64", "uint4:16:bf16"};
 
 struct shape {
     std::size_t n, k, m;
@@ -21,106 +16,10 @@ struct shape {
 constexpr shape shapes[] = {{1, 1, 1},   {15, 16, 1},  {16, 15, 2},  {17, 17, 3},   {16, 127, 1}, {33, 128, 4},
                             {5, 129, 7}, {48, 255, 8}, {31, 257, 9}, {64, 512, 17}, {3, 1000, 5}, {100, 300, 16}};
 
-qnt::any_format parse(const char* text) { return qnt::any_format::parse(text).value(); }
-
-// ---- the norm, in plain loops ----
-
-// Activations of one row as kernels/activations.inl and activations.hpp describe them.
-struct plain_activations {
-    std::vector<int> codes;
-    std::vector<double> power;  // of a segment: 2^-e (grouped), or its scale
-    float row_scale = 1;
-
-    plain_activations(const float* x, const qnt::segmentation& cut) : codes(cut.cols) {
-        const auto absmax = [&](std::size_t begin, std::size_t n) {
-            float top = 0;
-            for (std::size_t i = begin; i < begin + n; ++i) top = std::fmax(top, std::fabs(x[i]));
-            return top;
-        };
-        const float row_top = absmax(0, cut.cols);
-        if (cut.is_grouped()) row_scale = row_top < 0x1p-96f ? 0 : row_top / 127;
-        for (std::size_t s = 0; s < cut.count(); ++s) {
-            const std::size_t begin = cut.begin(s), n = cut.length(s);
-            const float top = absmax(begin, n);
-            float factor;
-            if (cut.is_grouped()) {
-                int e = 0;
-                while (e < 24 && std::ldexp(top, e + 1) <= row_top) ++e;
-                if (row_scale == 0) e = 0;
-                power.push_back(std::ldexp(1.0, -e));
-                factor = row_scale == 0 ? 0 : std::ldexp(127 / row_top, e);
-            } else {
-                power.push_back(top < 0x1p-96f ? 0 : top / 127);
-                factor = top < 0x1p-96f ? 0 : 127 / top;
-            }
-            for (std::size_t i = begin; i < begin + n; ++i) {
-                volatile float scaled = x[i] * factor;
-                codes[i] = int(std::nearbyint(scaled));
-                REQUIRE(std::abs(codes[i]) <= 127);
-            }
-        }
-    }
-};
-
-struct plain_weights {
-    qnt::format_info format;
-    qnt::packed_shape shape;
-    std::vector<std::uint8_t> codes, zeros;
-    std::vector<float> scales, dense;
-
-    explicit plain_weights(const qnt::any_matrix& w)
-        : format(w.format().info),
-          shape(w.shape()),
-          codes(shape.rows * shape.cols),
-          zeros(shape.rows * shape.groups()),
-          scales(shape.rows * shape.groups(), 1.0f) {
-        if (format.is_dense()) {
-            dense.resize(codes.size());
-            qnt::dequantize(matrix_view<float>{dense.data(), shape.rows, shape.cols}, w.view());
-        } else {
-            for (std::size_t r = 0; r < shape.rows; ++r)
-                qnt::unpack_row(w.view(), r, {&codes[r * shape.cols], &scales[r * shape.groups()], &zeros[r * shape.groups()]});
-        }
-    }
-    std::uint8_t code(std::size_t r, std::size_t k) const { return codes[r * shape.cols + k]; }
-    std::size_t group(std::size_t r, std::size_t k) const { return r * shape.groups() + k / shape.group_size(); }
-
-    float int8_product(std::size_t r, const plain_activations& x, const qnt::segmentation& cut) const {
-        float acc = 0;
-        for (std::size_t s = 0; s < cut.count(); ++s) {
-            long d = 0;
-            for (std::size_t k = cut.begin(s); k < cut.begin(s) + cut.length(s); ++k)
-                d += (format.tables->operands[code(r, k)] - zeros[group(r, k)]) * x.codes[k];
-            if (format.is_grouped()) acc = std::fma(float(double(d) * x.power[s]), scales[group(r, cut.begin(s))], acc);
-            else acc = std::fma(float(d), float(x.power[s]), acc);
-        }
-        volatile float y = format.is_grouped() ? x.row_scale * format.tables->unit : acc * scales[group(r, 0)];
-        y = format.is_grouped() ? acc * y : y * format.tables->unit;
-        return y;
-    }
-    float exact_product(std::size_t r, const float* x) const {
-        float acc = 0;
-        for (std::size_t g = 0; g < shape.groups(); ++g) {
-            float a[4] = {};
-            for (std::size_t i = 0; i < shape.group_length(g); ++i) {
-                const std::size_t k = shape.group_begin(g) + i;
-                const float v = format.is_dense() ? dense[r * shape.cols + k] : format.tables->values[code(r, k)] - float(zeros[group(r, k)]);
-                a[i % 4] = std::fma(x[k], v, a[i % 4]);
-            }
-            acc = std::fma(scales[r * shape.groups() + g], (a[0] + a[1]) + (a[2] + a[3]), acc);
-        }
-        return acc;
-    }
-};
-
 std::vector<float> product(const qnt::any_matrix& w, std::span<const float> x, std::size_t m, const qnt::matmul_options& options) {
     std::vector<float> y(m * w.rows(), -1.0f);
     qnt::gemm(matrix_view<float>{y.data(), m, w.rows()}, matrix_view<const float>{x.data(), m, w.cols()}, w.view(), options);
     return y;
-}
-
-std::vector<compute_mode> modes_of(const qnt::any_matrix& w) {
-    return w.format().info.is_dense() ? std::vector{qnt::exact} : std::vector{qnt::exact, qnt::int8_activations};
 }
 
 }  // namespace
@@ -130,16 +29,9 @@ TEST_CASE("every format, mode and shape equals the normative order bit for bit o
         for (const shape& s : shapes) {
             const auto weights = random_floats(s.n * s.k, unsigned(s.n + s.k)), x = random_floats(s.m * s.k, 3);
             const auto w = qnt::quantize(matrix_view<const float>{weights.data(), s.n, s.k}, parse(format)).value();
-            const plain_weights plain(w);
-            const qnt::segmentation cut{s.k, w.shape().group};
-            for (const compute_mode mode : modes_of(w)) {
-                std::vector<float> expected;
-                for (std::size_t m = 0; m < s.m; ++m) {
-                    const float* row = &x[m * s.k];
-                    const plain_activations a(row, cut);
-                    for (std::size_t r = 0; r < s.n; ++r)
-                        expected.push_back(mode == qnt::exact ? plain.exact_product(r, row) : plain.int8_product(r, a, cut));
-                }
+            const test::plain_weights plain(w.view());
+            for (const compute_mode mode : modes_of(w.view())) {
+                const auto expected = plain.product(x, s.m, mode);
                 INFO(format << " [" << s.n << ", " << s.k << "] M=" << s.m << " " << qnt::name_of(mode));
                 test::on_every_isa([&](qnt::isa::id) { REQUIRE(test::same_bits(product(w, x, s.m, {.mode = mode}), expected)); });
             }
@@ -153,7 +45,7 @@ TEST_CASE("products agree with double arithmetic on the decoded weights") {
         const auto w = qnt::quantize(matrix_view<const float>{weights.data(), n, k}, parse(format)).value();
         std::vector<float> decoded(n * k);
         qnt::dequantize(matrix_view<float>{decoded.data(), n, k}, w.view());
-        for (const compute_mode mode : modes_of(w)) {
+        for (const compute_mode mode : modes_of(w.view())) {
             const auto y = product(w, x, m, {.mode = mode});
             double error = 0, signal = 0;
             for (std::size_t i = 0; i < m * n; ++i) {
@@ -173,7 +65,7 @@ TEST_CASE("the same bits for any number of threads and any batch") {
     const auto weights = random_floats(n * k, 4), x = random_floats(m * k, 5);
     for (const char* format : formats) {
         const auto w = qnt::quantize(matrix_view<const float>{weights.data(), n, k}, parse(format)).value();
-        for (const compute_mode mode : modes_of(w))
+        for (const compute_mode mode : modes_of(w.view()))
             test::on_every_isa([&](qnt::isa::id) {
                 INFO(format << " " << qnt::name_of(mode));
                 const auto whole = product(w, x, m, {.mode = mode});
@@ -340,7 +232,7 @@ TEST_CASE("no byte outside of the operands is touched") {
             std::fill_n(bias.data(), n, 1.0f);
             std::fill_n(residual.data(), m * n, 1.0f);
             const qnt::any_view<qnt::layout::panels> view{w.format().info, w.shape(), bytes.data()};
-            for (const compute_mode mode : modes_of(w))
+            for (const compute_mode mode : modes_of(w.view()))
                 test::on_every_isa([&](qnt::isa::id) {
                     qnt::gemm(matrix_view<float>{y.data(), m, n}, matrix_view<const float>{x.data(), m, k}, view,
                               {.mode = mode,

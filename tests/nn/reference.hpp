@@ -40,6 +40,11 @@ inline float exp(float x) {
     return std::ldexp(std::fma(p, qnt::mul(r, r), r) + 1.0f, int(n));
 }
 
+inline float gelu(float x) {
+    const float inner = std::fma(qnt::mul(qnt::mul(x, x), x), 0.044715f, x);
+    return x / (1.0f + exp(qnt::mul(inner, -1.5957691216f)));
+}
+
 // x becomes e^(x - max x); returns the sum.
 inline float exp_below_max(std::span<float> x) {
     const float top = *std::max_element(x.begin(), x.end());
