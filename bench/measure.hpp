@@ -1,9 +1,9 @@
 // Timing, and the limits of this machine on the buffers at hand.
 #pragma once
-#include <qnt/qnt.hpp>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include <qnt/qnt.hpp>
 
 #include <algorithm>
 #include <atomic>

@@ -54,7 +54,8 @@ public:
         if (pages == "file") {
             char name[] = "./qnt-bench-XXXXXX";
             file = mkstemp(name);
-            if (file < 0 || unlink(name) != 0 || ftruncate(file, off_t(bytes)) != 0) throw std::runtime_error("cannot make a file of the weights here");
+            if (file < 0 || unlink(name) != 0 || ftruncate(file, off_t(bytes)) != 0)
+                throw std::runtime_error("cannot make a file of the weights here");
             flags = MAP_SHARED;
         }
         data_ = static_cast<std::byte*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, file, 0));
@@ -175,7 +176,8 @@ int main(int argc, char** argv) {
     app.add_option("--cases", o.cases, "shapes m,n,k;m,n,k: y[m, n] = x[m, k] * w[n, k]^T")->capture_default_str();
     app.add_option("--threads", o.threads, "threads")->capture_default_str()->check(CLI::Range(1, 1024));
     app.add_option("--budget", o.budget_ms, "milliseconds per measurement")->capture_default_str();
-    app.add_option("--cold-mb", o.cold_mb, "MiB of weight copies that cold measurements rotate over; 0: 256 MiB, or 16 last-level caches if that is more");
+    app.add_option("--cold-mb", o.cold_mb,
+                   "MiB of weight copies that cold measurements rotate over; 0: 256 MiB, or 16 last-level caches if that is more");
     app.add_option("--only", o.only, "formats: int8_channel,int4:32,nf4:64,f16, with /exact for float arithmetic (default: the usual ones)");
     app.add_option("--isa", o.isa, "instruction set (default: the widest)");
     app.add_option("--pages", o.pages, "pages of the weights")->capture_default_str()->check(CLI::IsMember({"huge", "4k", "file"}));

@@ -66,6 +66,9 @@ template <int Lanes> struct array_ops {
     }
     static QNT_NOINLINE f32 as_f32(i32 a) { return std::bit_cast<f32>(a); }
     static QNT_NOINLINE i32 as_i32(f32 a) { return std::bit_cast<i32>(a); }
+    static QNT_NOINLINE f32 to_f32(i32 a) {
+        return make<f32>([&](int i) { return float(a.v[i]); });
+    }
     static QNT_NOINLINE f32 load_f16(const std::uint16_t* p) {
         return make<f32>([&](int i) { return float(f16::from_bits(p[i])); });
     }
@@ -170,7 +173,7 @@ template <int Lanes> struct vnni_ops : array_ops<Lanes> {
     };
 };
 
-// tdpbsud and its tiles: copies, as registers are.
+// tdpbssd, tdpbsud and their tiles: copies, as registers are.
 class array_tiles {
 public:
     void shape(std::size_t lines) {
@@ -178,12 +181,15 @@ public:
         lines_ = lines < 32 ? lines : 32;
     }
     void operands(const std::uint8_t* lines) { std::memcpy(operands_, lines, lines_ * 64); }
-    template <bool> void multiply(std::int32_t* sums, const std::int8_t* x, std::size_t stride) {
+    template <bool, bool Signed> void multiply(std::int32_t* sums, const std::int8_t* x, std::size_t stride) {
         ++calls.tiles;
         for (std::size_t row = 0; row < 16; ++row)
             for (std::size_t column = 0; column < 16; ++column) {
                 std::int32_t& sum = sums[row * 16 + column] = 0;
-                for (std::size_t k = 0; k < 4 * lines_; ++k) sum += x[row * stride + k] * operands_[k / 4 * 64 + column * 4 + k % 4];
+                for (std::size_t k = 0; k < 4 * lines_; ++k) {
+                    const std::uint8_t operand = operands_[k / 4 * 64 + column * 4 + k % 4];
+                    sum += x[row * stride + k] * (Signed ? int(std::int8_t(operand)) : int(operand));
+                }
             }
     }
 

@@ -33,7 +33,7 @@ struct gemm_args {
     const float* factors;            // [segments, M]: magic (grouped), or the segment's scale
     const std::int32_t* seeds;       // [segments, M]: bits of magic, less the bias of the weight operands times the sum of codes
     const std::int32_t* minus_sums;  // [segments, M]
-    const float* row_scales;  // [M], times the unit of the operands
+    const float* row_scales;         // [M], times the unit of the operands
     // x[M, K] as f32, K padded with zeros to a multiple of 8 (exact_gemm)
     const float* x;
     std::size_t x_stride;

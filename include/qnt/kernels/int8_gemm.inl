@@ -125,8 +125,8 @@ template <int R, int Parts> struct segment_sums<R, Parts, operand_family::nibble
         for (int c = 1; c < chains; ++c) t = ops::add_i(t, sum[c][r][part].total());
         return t;
     }
-    QNT_INLINE void add_line(int line, const std::uint8_t* w, std::size_t panel_step, const std::int8_t* x, std::size_t stride,
-                             const ops::codebook&, const code_tables&) {
+    QNT_INLINE void add_line(int line, const std::uint8_t* w, std::size_t panel_step, const std::int8_t* x, std::size_t stride, const ops::codebook&,
+                             const code_tables&) {
         QNT_EACH (part, Parts) {
             const ops::bytes raw = ops::load_bytes(part_at(w, panel_step, part));
             QNT_EACH (r, R)
@@ -212,8 +212,8 @@ QNT_INLINE void finish_int8_row(const kernels::gemm_args& a, std::size_t panel, 
     finish_row(a, panel, row, y);
 }
 // The same for `count` rows whose float sums are at `sums`, `step` apart.
-QNT_INLINE void finish_int8_rows(const kernels::gemm_args& a, std::size_t panel, std::size_t row, std::size_t count, const float* sums, std::size_t step,
-                                 const ops::f32 (&scales)[ops::parts]) {
+QNT_INLINE void finish_int8_rows(const kernels::gemm_args& a, std::size_t panel, std::size_t row, std::size_t count, const float* sums,
+                                 std::size_t step, const ops::f32 (&scales)[ops::parts]) {
     if (is_plain(a, panel)) {  // nothing but stores
         const float* const row_scales = a.row_scales + row;
         const std::size_t stride = a.y_stride;
@@ -256,7 +256,8 @@ QNT_INLINE void sum_segment(segment_sums<R, Parts, Family, Expanded>& sums, cons
     }
 }
 
-template <int R, operand_family Family, bool Zero> QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row) noexcept {
+template <int R, operand_family Family, bool Zero>
+QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row) noexcept {
     const auto book = ops::make_codebook(a.tables->operands);
     const std::int8_t* x = a.codes + row * a.codes_stride;
     const std::uint8_t* end = nullptr;
@@ -273,9 +274,8 @@ template <int R, operand_family Family, bool Zero> QNT_NOINLINE void int8_tile(c
         if (grouped) load_scales(meta, scale_type, scales);
         end = meta;
         sum_segment<R, ops::parts, Family, Zero, false>(sums, a, w, 0, lines, seed_source<Zero>(a, meta, at), x, book);
-        add_segment<R, ops::parts>(
-            [&](int r, int part) QNT_INLINE_LAMBDA { return sums.total(r, part); }, a.factors + at, grouped, scales,
-            [&](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA { acc[r][part] = ops::fma(d, by, acc[r][part]); });
+        add_segment<R, ops::parts>([&](int r, int part) QNT_INLINE_LAMBDA { return sums.total(r, part); }, a.factors + at, grouped, scales,
+                                   [&](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA { acc[r][part] = ops::fma(d, by, acc[r][part]); });
         at += m;
         x += columns;
     });
@@ -324,7 +324,8 @@ QNT_INLINE void add_tile(const kernels::gemm_args& a, const std::int32_t* produc
         add_segment<16, ops::parts>([&](int r, int part) QNT_INLINE_LAMBDA { return ops::add_i(product(r, part), from.seed(r, part)); }, factors,
                                     a.grouped, scale, add);
     } else if (a.grouped) {
-        add_segment<16, ops::parts>([&](int r, int part) QNT_INLINE_LAMBDA { return ops::add_i(product(r, part), ops::as_i32(ops::set1(factors[r]))); },
+        add_segment<16, ops::parts>([&](int r, int part)
+                                        QNT_INLINE_LAMBDA { return ops::add_i(product(r, part), ops::as_i32(ops::set1(factors[r]))); },
                                     factors, true, scale, add);
     } else {
         QNT_EACH (r, 16)
@@ -440,7 +441,8 @@ QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin
                 continue;
             }
         if (to - from >= std::size_t(ops::block_rows)) {
-            for (; panel + ops::block_panels <= panel_end; panel += ops::block_panels) int8_block<ops::block_panels, Family, Zero>(a, panel, from, to);
+            for (; panel + ops::block_panels <= panel_end; panel += ops::block_panels)
+                int8_block<ops::block_panels, Family, Zero>(a, panel, from, to);
             if constexpr (ops::block_panels > 1)
                 for (; panel < panel_end; ++panel) int8_block<1, Family, Zero>(a, panel, from, to);
         }

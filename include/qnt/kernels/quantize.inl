@@ -3,8 +3,7 @@
 namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
 // The largest magnitude of each group, as bits (from 0x7f800000 on something is not finite), and with `Ends` its range, widened to 0.
-template <bool Ends>
-QNT_NOINLINE void group_ranges(const float* x, std::size_t cols, std::size_t group, kernels::group_range* out) noexcept {
+template <bool Ends> QNT_NOINLINE void group_ranges(const float* x, std::size_t cols, std::size_t group, kernels::group_range* out) noexcept {
     constexpr std::size_t lanes = std::size_t(ops::lanes);
     const ops::i32 no_sign = ops::set1_i(0x7fffffff);
     for (std::size_t begin = 0; begin < cols; begin += group, ++out) {
@@ -43,7 +42,8 @@ template <bool Integers> QNT_NOINLINE std::size_t encode_row(const kernels::enco
         const std::size_t n = a.cols - begin < a.group ? a.cols - begin : a.group;
         const float scale = a.scales[g], zero = a.zeros ? float(a.zeros[g]) : 0.0f;
         const ops::f32 by = ops::set1(scale == 0 ? 1.0f : scale), low = ops::set1(a.low - zero), high = ops::set1(a.high - zero),
-                       too_low = ops::set1(a.low - zero - 0.5f), too_high = ops::set1(a.high - zero + 0.5f), keep = ops::set1(scale == 0 ? 0.0f : 1.0f);
+                       too_low = ops::set1(a.low - zero - 0.5f), too_high = ops::set1(a.high - zero + 0.5f),
+                       keep = ops::set1(scale == 0 ? 0.0f : 1.0f);
         const ops::i32 offset = ops::set1_i(a.offset + int(zero));
         for (std::size_t i = 0; i < n; i += lanes) {
             // of a group whose scale underflowed nothing is kept, and nothing counts as clipped
@@ -92,7 +92,8 @@ QNT_NOINLINE inline float error_sums(const float* w, const float* v, std::size_t
     constexpr std::size_t lanes = std::size_t(ops::lanes);
     ops::f64 total[4][ops::parts];
     ops::f32 most = ops::set1(0.0f);
-    for (auto& t : total) QNT_EACH (p, ops::parts) t[p] = ops::zero_d();
+    for (auto& t : total)
+        QNT_EACH (p, ops::parts) t[p] = ops::zero_d();
     for (std::size_t i = 0; i < n; i += 16)
         QNT_EACH (p, ops::parts) {
             const std::size_t at = i + std::size_t(p) * lanes;
