@@ -236,11 +236,12 @@ inline result<void> check_compatibility(const format_info& f, const packed_shape
     return {};
 }
 
-template <class Layout> void place_row(std::byte* data, const format_info& f, const packed_shape& s, std::size_t row, const unpacked_row& in) {
-    if constexpr (std::same_as<Layout, layout::panels>) {
-        pack_row(data, f, s, row, in);
-    } else {
-        const rows_layout at(f, s);
+// The codes of up to 16 rows that begin with row `first`, a multiple of 16: see pack_panel().
+template <class Layout>
+void place_rows(std::byte* data, const format_info& f, const packed_shape& s, std::size_t first, unpacked_row in, std::size_t code_step, std::size_t count) {
+    if constexpr (std::same_as<Layout, layout::panels>) return pack_panel(data, f, s, first / panel_rows, in, code_step, count);
+    const rows_layout at(f, s);
+    for (std::size_t row = first; row < first + count; ++row, in.codes += code_step, in.scales += s.groups(), in.zeros += s.groups()) {
         for (std::size_t k = 0; k < s.cols; ++k) set_bits(data + at.codes.begin + row * at.row_bytes, k, f.bits, in.codes[k]);
         for (std::size_t g = 0; g < s.groups(); ++g) {
             if (!f.is_nested && (f.kind != granularity::tensor || row == 0))
@@ -319,14 +320,23 @@ private:
     void (*kernel_)(const kernels::decode_args&, const std::uint8_t*, float*) noexcept;
 };
 
-// What the work on one row after the other needs, kept from row to row.
-struct row_space {
+// What a thread needs for the rows of a panel, kept from panel to panel.
+struct panel_space {
+    std::size_t groups, code_step;
     std::vector<float> block, scales, decoded;
     std::vector<std::uint8_t> codes, zeros;
     std::vector<group_range> ranges;
+    float largest_error = 0;  // of all rows so far
 
-    explicit row_space(const packed_shape& s) : scales(s.groups()), decoded(s.cols), codes(s.cols + 16), zeros(s.groups()), ranges(s.groups()) {}
-    unpacked_row row() { return {codes.data(), scales.data(), zeros.data()}; }
+    explicit panel_space(const packed_shape& s)
+        : groups(s.groups()),
+          code_step(s.cols + 16),  // encode_row() may write as many behind the last code
+          scales(panel_rows * groups),
+          decoded(s.cols),
+          codes(panel_rows * code_step),
+          zeros(panel_rows * groups),
+          ranges(groups) {}
+    unpacked_row row(std::size_t r) { return {&codes[r * code_step], &scales[r * groups], &zeros[r * groups]}; }
 };
 
 // w[rows, cols] into a zeroed buffer of the layout.
@@ -349,16 +359,16 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
     const auto for_blocks = [&](auto&& work) {
         executor.parallel_for(blocks, 1, [&](std::size_t begin, std::size_t end) {
             const fp_env env;
-            row_space space(s);
+            panel_space space(s);
             for (std::size_t b = begin; b < end; ++b) {
                 const std::size_t first = b * panel_rows, count = s.rows - first < panel_rows ? s.rows - first : panel_rows;
-                work(b, first, dense_block(w, first, count, space.block), space);
+                work(first, dense_block(w, first, count, space.block), space);
             }
         });
     };
     nested_scales nested;
     if (global) {
-        for_blocks([&](std::size_t, std::size_t first, const matrix_view<const float>& x, row_space& space) {
+        for_blocks([&](std::size_t first, const matrix_view<const float>& x, panel_space& space) {
             for (std::size_t r = 0; r < x.rows; ++r)
                 if (!q.scale_row(x.row(r), space.ranges.data(), &all_scales[(first + r) * groups], space.zeros.data(), errors[first + r]))
                     failed.note(first + r);
@@ -382,21 +392,20 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
         }
     }
     if (!failed.any())
-        for_blocks([&](std::size_t b, std::size_t first, const matrix_view<const float>& x, row_space& space) {
-            if constexpr (std::same_as<Layout, layout::panels>) pad_panel(buffer.data(), f, s, b);
-            const auto [codes, scales, zeros] = space.row();
+        for_blocks([&](std::size_t first, const matrix_view<const float>& x, panel_space& space) {
             for (std::size_t r = 0; r < x.rows; ++r) {
                 const std::size_t row = first + r;
-                if (global) std::copy_n(&all_scales[row * groups], groups, scales);
-                else if (!q.scale_row(x.row(r), space.ranges.data(), scales, zeros, errors[row])) failed.note(row);
+                const unpacked_row out = space.row(r);
+                if (global) std::copy_n(&all_scales[row * groups], groups, out.scales);
+                else if (!q.scale_row(x.row(r), space.ranges.data(), out.scales, out.zeros, errors[row])) failed.note(row);
                 if (failed.row() <= row) return;  // rows before a failed one are still looked at: the first one is named
-                q.encode_row(x.row(r), scales, zeros, codes, errors[row]);
-                place_row<Layout>(buffer.data(), f, s, row, space.row());
+                q.encode_row(x.row(r), out.scales, out.zeros, out.codes, errors[row]);
                 if (options.report) {
-                    decoder.decode(space.row(), space.decoded.data());
-                    add_errors(errors[row], x.row(r), space.decoded.data(), s.cols);
+                    decoder.decode(out, space.decoded.data());
+                    add_errors(errors[row], x.row(r), space.decoded.data(), s.cols, space.largest_error);
                 }
             }
+            place_rows<Layout>(buffer.data(), f, s, first, space.row(0), space.code_step, x.rows);
         });
     if (failed.any()) {
         std::vector<float> x(s.cols);
@@ -439,6 +448,7 @@ result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f
     executor.parallel_for(ceil_div(s.rows, panel_rows), 1, [&](std::size_t begin, std::size_t end) {
         const fp_env env;
         std::vector<float> x(s.cols), rounded(s.cols);
+        float largest = 0;
         for (std::size_t row = begin * panel_rows; row < end * panel_rows && row < s.rows; ++row) {
             load_block(w, row, 1, x.data());
             for (std::size_t c = 0; c < s.cols; ++c) {
@@ -446,7 +456,7 @@ result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f
                 if (!is_finite(rounded[c])) failed.note(row);
                 store_scalar(buffer.data() + dense_at<Layout>(f, s, row, c), type, rounded[c]);
             }
-            if (options.report) add_errors(errors[row], x.data(), rounded.data(), s.cols);
+            if (options.report) add_errors(errors[row], x.data(), rounded.data(), s.cols, largest);
         }
     });
     if (failed.any()) {
@@ -546,10 +556,11 @@ error_stats compare_rows(const matrix_view<T>& w, const any_view<Layout>& packed
         const fp_env env;
         row_reader<Layout> reader(packed, mode);
         std::vector<float> x(w.cols), v(w.cols);
+        float largest = 0;
         for (std::size_t r = begin; r < end; ++r) {
             load_block(w, r, 1, x.data());
             reader.read(r, v.data());
-            add_errors(errors[r], x.data(), v.data(), w.cols);
+            add_errors(errors[r], x.data(), v.data(), w.cols, largest);
         }
     });
     error_stats s;
@@ -570,13 +581,11 @@ template <class To, class From> result<aligned_buffer> repack_into(const any_vie
                 std::memcpy(buffer.data() + dense_at<To>(w.format, w.shape, r, c), w.data + dense_at<From>(w.format, w.shape, r, c), size);
         return buffer;
     }
-    std::vector<std::uint8_t> codes(w.shape.cols), zeros(w.shape.groups());
-    std::vector<float> scales(w.shape.groups());
-    for (std::size_t r = 0; r < w.shape.rows; ++r) {
-        if constexpr (std::same_as<To, layout::panels>)
-            if (r % panel_rows == 0) pad_panel(buffer.data(), w.format, w.shape, r / panel_rows);
-        unpack_row(w, r, {codes.data(), scales.data(), zeros.data()});
-        place_row<To>(buffer.data(), w.format, w.shape, r, {codes.data(), scales.data(), zeros.data()});
+    panel_space space(w.shape);
+    for (std::size_t first = 0; first < w.shape.rows; first += panel_rows) {
+        const std::size_t count = w.shape.rows - first < panel_rows ? w.shape.rows - first : panel_rows;
+        for (std::size_t r = 0; r < count; ++r) unpack_row(w, first + r, space.row(r));
+        place_rows<To>(buffer.data(), w.format, w.shape, first, space.row(0), space.code_step, count);
     }
     return buffer;
 }

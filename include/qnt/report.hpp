@@ -48,17 +48,18 @@ struct row_errors {
 
 inline namespace QNT_BASELINE {
 
-// One row: w[n] against v[n].
-inline void add_errors(row_errors& e, const float* w, const float* v, std::size_t n) {
+// One row: w[n] against v[n]. largest: the largest error of the rows before, for one sequence of ascending rows or one for each thread:
+// a row below it is not the one that a summary will name.
+inline void add_errors(row_errors& e, const float* w, const float* v, std::size_t n, float& largest) {
     double sums[4];
     const float max = kernels::error_sums[std::size_t(isa::active())](w, v, n, sums);
     e.ww += sums[0];
     e.ee += sums[1];
     e.wv += sums[2];
     e.vv += sums[3];
-    if (max > e.max) {
-        e.max = max;
-        e.col = 0;
+    e.max = max;
+    if (max > largest) {
+        largest = max;
         while (magnitude(w[e.col] - v[e.col]) != max) ++e.col;
     }
 }

@@ -42,15 +42,17 @@ struct packed {
         : format(qnt::any_format::parse(c.format).value()),
           shape(format.shape(n, k)),
           bytes(qnt::aligned_buffer::allocate(qnt::panel_layout(format.info, shape).buffer_bytes()).value()) {
-        for (std::size_t p = 0; p < qnt::ceil_div(n, qnt::panel_rows); ++p) qnt::pad_panel(bytes.data(), format.info, shape, p);
-        std::vector<std::uint8_t> codes(k);
-        std::vector<float> scales(shape.groups(), 1.0f);
+        const std::size_t groups = shape.groups();
+        std::vector<std::uint8_t> codes(n * k), zeros(n * groups);
+        std::vector<float> scales(n * groups, 1.0f);
         for (std::size_t r = 0; r < n; ++r) {
             const auto is_high = high_ends(r, k);
-            for (std::size_t i = 0; i < k; ++i) codes[i] = std::uint8_t(is_high[i] ? c.high_code : c.low_code);
-            std::vector<std::uint8_t> zeros(shape.groups(), std::uint8_t(zero(c, r)));
-            qnt::pack_row(bytes.data(), format.info, shape, r, {codes.data(), scales.data(), zeros.data()});
+            for (std::size_t i = 0; i < k; ++i) codes[r * k + i] = std::uint8_t(is_high[i] ? c.high_code : c.low_code);
+            std::fill_n(&zeros[r * groups], groups, std::uint8_t(zero(c, r)));
         }
+        for (std::size_t r = 0; r < n; r += qnt::panel_rows)
+            qnt::pack_panel(bytes.data(), format.info, shape, r / qnt::panel_rows, {&codes[r * k], &scales[r * groups], &zeros[r * groups]}, k,
+                            std::min(qnt::panel_rows, n - r));
     }
     static int zero(const corner& c, std::size_t r) { return c.zeros[r / 4 % 2]; }
     qnt::any_view<qnt::layout::panels> view() const { return {format.info, shape, bytes.data()}; }

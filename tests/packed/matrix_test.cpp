@@ -86,8 +86,8 @@ bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) {
 template <class F> std::vector<std::byte> pack(contents m, const qnt::packed_shape& s) {
     constexpr qnt::format_info f = qnt::info_of<F>;
     std::vector<std::byte> bytes(qnt::panel_layout(f, s).buffer_bytes());
-    for (std::size_t p = 0; p < (s.rows + 15) / 16; ++p) qnt::pad_panel(bytes.data(), f, s, p);
-    for (std::size_t r = 0; r < s.rows; ++r) qnt::pack_row(bytes.data(), f, s, r, m.row(r, s.cols));
+    for (std::size_t r = 0; r < s.rows; r += 16)
+        qnt::pack_panel(bytes.data(), f, s, r / 16, m.row(r, s.cols), s.cols, std::min<std::size_t>(16, s.rows - r));
     return bytes;
 }
 
@@ -152,7 +152,8 @@ TEMPLATE_TEST_CASE("what was packed is unpacked", "", EVERY_FORMAT) {
         contents m = contents::random(F{}, s, unsigned(rows + cols));
         const auto panels = pack<F>(m, s);
         std::vector<std::byte> in_rows(qnt::rows_layout(qnt::info_of<F>, s).buffer_bytes());
-        for (std::size_t r = 0; r < rows; ++r) qnt::detail::place_row<layout::rows>(in_rows.data(), qnt::info_of<F>, s, r, m.row(r, cols));
+        for (std::size_t r = 0; r < rows; r += 16)
+            qnt::detail::place_rows<layout::rows>(in_rows.data(), qnt::info_of<F>, s, r, m.row(r, cols), cols, std::min<std::size_t>(16, rows - r));
 
         std::vector<std::uint8_t> codes(cols), zeros(m.groups);
         std::vector<float> scales(m.groups);

@@ -17,6 +17,13 @@
 #include <arm_neon.h>
 #endif
 
+namespace qnt::isa::inline QNT_BASELINE {
+// Asks for the line `ahead` bytes behind p, which need not be anybody's.
+QNT_INLINE void prefetch(const void* p, std::size_t ahead) {
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + ahead));
+}
+}  // namespace qnt::isa::inline QNT_BASELINE
+
 // A region: what stands between BEGIN and END may use the named instruction sets. Regions add to the command line's flags.
 // g++ 12 warns of uninitialized values inside its own AVX-512 headers.
 #if defined(__clang__)

@@ -32,7 +32,7 @@ template <operand_family Family>
 QNT_INLINE void expand(const std::uint8_t* w, std::size_t lines, const ops::codebook& book, const code_tables& tables, std::uint8_t* out) {
     constexpr int size = 4 * ops::lanes;
     for (std::size_t i = 0; i < lines; ++i, w += 64, out += is_nibble(Family) ? 128 : 64) {
-        __builtin_prefetch(w + prefetch_bytes);
+        prefetch(w, prefetch_bytes);
         if constexpr (Family == operand_family::byte_table)
             for (int j = 0; j < 64; ++j) out[j] = std::uint8_t(tables.operands[w[j]]);
         QNT_EACH (part, ops::parts) {
@@ -246,7 +246,7 @@ QNT_INLINE void sum_segment(segment_sums<R, Parts, Family, Expanded>& sums, cons
     std::size_t i = 0;
     for (; i + unroll <= lines; i += unroll, w += 64 * unroll, x += k_per_line * unroll) {
         if constexpr (!Expanded)  // weights from memory: a core alone asks for too little at once when it decodes between its loads
-            QNT_EACH (u, unroll) __builtin_prefetch(w + u * 64 + prefetch_bytes);
+            QNT_EACH (u, unroll) prefetch(w + u * 64, prefetch_bytes);
         QNT_EACH (u, unroll) sums.add_line(u, w + u * 64, panel_step, x + std::size_t(u) * k_per_line, stride, book, *a.tables);
         sums.fold();
     }
@@ -394,7 +394,7 @@ QNT_NOINLINE void int8_tiled_block(const kernels::gemm_args& a, std::size_t pane
         end = a.grouped ? meta : nullptr;
         tiles.shape(is_nibble(Family) ? 2 * lines : lines);
         if constexpr (is_direct<Family>) {
-            for (std::size_t i = 0; i < lines * 64; i += 64) __builtin_prefetch(w + i + prefetch_bytes);
+            for (std::size_t i = 0; i < lines * 64; i += 64) prefetch(w + i, prefetch_bytes);
             tiles.operands(w);
         } else {
             expand<Family>(w, lines, book, *a.tables, operands);

@@ -47,6 +47,7 @@ template <bool Integers> QNT_NOINLINE std::size_t encode_row(const kernels::enco
         const ops::i32 offset = ops::set1_i(a.offset + int(zero));
         for (std::size_t i = 0; i < n; i += lanes) {
             // of a group whose scale underflowed nothing is kept, and nothing counts as clipped
+            prefetch(x + begin + i, a.cols * sizeof(float));  // where the next row lies, as a rule: its range is asked for next
             const ops::f32 v = ops::mul(ops::div(load_up_to(x + begin + i, n - i), by), keep);
             clipped = ops::count_greater(ops::count_greater(clipped, too_low, v), v, too_high);
             ops::i32 q;

@@ -110,56 +110,47 @@ inline void unpack_row(const any_view<layout::panels>& w, std::size_t row, const
     }
 }
 
-// The reverse, into panels; codes beyond the matrix are the caller's zeroed buffer plus pad_panels().
-inline void pack_row(std::byte* panels, const format_info& f, const packed_shape& s, std::size_t row, const unpacked_row& in) {
+// The reverse for a whole panel, its first `count` rows: row r has its codes at in.codes + r * code_step, scales and zero points groups
+// apart. What lies beyond the matrix becomes the zero code, so that equal matrices have equal bytes.
+inline void pack_panel(std::byte* panels, const format_info& f, const packed_shape& s, std::size_t index, const unpacked_row& in, std::size_t code_step,
+                       std::size_t count) {
     const panel_layout at(f, s);
-    std::byte* panel = panels + row / panel_rows * at.panel_bytes;
-    const std::size_t lane = row % panel_rows;
-    for (std::size_t g = 0; g < s.groups(); ++g) {
-        std::byte* codes = panel + g * at.group_bytes;
-        const std::uint8_t* q = in.codes + s.group_begin(g);
-        const std::size_t length = s.group_length(g);
-        if (f.panel == panel_kind::nibble) {
-            std::size_t k = 0;
-            for (; k + 8 <= length; k += 8) {  // two steps of 4 share their bytes
-                std::uint32_t low, high;
-                std::memcpy(&low, q + k, 4);
-                std::memcpy(&high, q + k + 4, 4);
-                low |= high << 4;
-                std::memcpy(codes + k * 8 + lane * 4, &low, 4);
-            }
-            for (; k < length; ++k) {
-                std::byte& b = codes[at.code_at(lane, k)];
-                b = at.is_high_nibble(k) ? std::byte((unsigned(b) & 15) | unsigned(q[k]) << 4) : std::byte((unsigned(b) & 0xf0) | q[k]);
-            }
-        } else {
-            const bool as_is = f.family != operand_family::byte_value;
-            std::uint8_t four[4];
-            std::size_t k = 0;
-            for (; k + 4 <= length; k += 4) {
-                for (std::size_t i = 0; i < 4; ++i) four[i] = as_is ? q[k + i] : std::uint8_t(f.tables->operands[q[k + i]]);
-                std::memcpy(codes + k * panel_rows + lane * 4, four, 4);
-            }
-            for (; k < length; ++k) codes[at.code_at(lane, k)] = std::byte(as_is ? q[k] : std::uint8_t(f.tables->operands[q[k]]));
-        }
-        detail::store_scalar(panel + at.scales_at(s, g) + lane * size_of(f.scale), f.scale, in.scales[g]);
-        if (f.has_zero()) panel[at.zeros_at(s, g) + lane] = std::byte(in.zeros[g]);
-    }
-}
+    std::byte* const panel = panels + index * at.panel_bytes;
+    const bool nibbles = f.panel == panel_kind::nibble, operands = f.family == operand_family::byte_value;
+    bool as_is = true;  // are the bytes of a panel the codes?
+    for (std::size_t q = 0; operands && q < 256; ++q) as_is = as_is && (q == 0x80 || f.tables->operands[q] == std::int8_t(q));
+    const std::uint32_t zero = (operands ? std::uint32_t(std::uint8_t(f.tables->operands[f.tables->zero])) : f.tables->zero) * 0x01010101u;
 
-// Fills the codes of padding rows and columns with the zero code, so that equal matrices have equal bytes.
-inline void pad_panel(std::byte* panels, const format_info& f, const packed_shape& s, std::size_t panel_index) {
-    if (f.is_dense()) return;
-    const panel_layout at(f, s);
-    std::byte* panel = panels + panel_index * at.panel_bytes;
-    const unsigned zero = f.family == operand_family::byte_value ? 0u : unsigned(f.tables->zero);
-    const std::byte fill = std::byte(f.panel == panel_kind::nibble ? zero | zero << 4 : zero);
-    const bool short_panel = (panel_index + 1) * panel_rows > s.rows;
+    // Four codes from k on, of the row at q.
+    const auto four = [&](const std::uint8_t* q, std::size_t k, std::size_t length) {
+        std::uint32_t v = zero;
+        if (k + 4 <= length) std::memcpy(&v, q + k, 4);
+        else if (k < length) std::memcpy(&v, q + k, length - k);
+        if (!operands) return v;
+        const std::uint32_t is_least = v ^ 0x80808080u;  // a byte of it is 0: a code no encoder makes
+        if (as_is && ((is_least - 0x01010101u) & ~is_least & 0x80808080u) == 0) return v;
+        std::uint32_t out = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            const bool inside = k + i < length;
+            out |= std::uint32_t(std::uint8_t(inside ? f.tables->operands[v >> 8 * i & 255] : std::int8_t(zero & 255))) << 8 * i;
+        }
+        return out;
+    };
     for (std::size_t g = 0; g < s.groups(); ++g) {
-        const std::size_t length = s.group_length(g), whole = length / at.k_per_line * at.line, all = at.code_bytes(length);
-        std::byte* codes = panel + g * at.group_bytes;
-        const std::size_t from = short_panel ? 0 : whole;
-        std::memset(codes + from, int(fill), all - from);
+        const std::size_t length = s.group_length(g);
+        std::byte* line = panel + g * at.group_bytes;
+        for (std::size_t k = 0; k < length; k += at.k_per_line, line += at.line) {
+            const std::uint8_t* q = in.codes + s.group_begin(g);
+            for (std::size_t lane = 0; lane < panel_rows; ++lane, q += code_step) {
+                std::uint32_t v = nibbles ? zero | zero << 4 : zero;
+                if (lane < count) v = nibbles ? four(q, k, length) | four(q, k + 4, length) << 4 : four(q, k, length);
+                std::memcpy(line + lane * 4, &v, 4);
+            }
+        }
+        for (std::size_t lane = 0; lane < count; ++lane) {
+            detail::store_scalar(panel + at.scales_at(s, g) + lane * size_of(f.scale), f.scale, in.scales[lane * s.groups() + g]);
+            if (f.has_zero()) panel[at.zeros_at(s, g) + lane] = std::byte(in.zeros[lane * s.groups() + g]);
+        }
     }
 }
 
