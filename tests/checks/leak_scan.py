@@ -14,7 +14,7 @@ import sys
 
 ISAS = ("avx2", "avxvnni", "avx512", "avx512vnni", "amx_int8")
 NO_EVEX = ("avx2", "avxvnni")
-KERNELS = ("int8_gemm", "exact_gemm")  # parts of the names of kernels
+KERNELS = ("int8_tile", "block_tile", "int8_tiled_block", "exact_gemm")  # names of kernels, or parts of them
 
 # How an instruction begins, after segment and address-size prefixes. In 64-bit code C4, C5 and 62 are VEX and EVEX and nothing else;
 # 0F 38 and 0F 3A hold SSSE3, SSE4 and later; F3 0F B8 and BD are popcnt and lzcnt.
@@ -77,7 +77,7 @@ def scan_kernels(path):
         for body in bodies:
             parts = (body.symbol, body.symbol + ".", "_ZZ" + body.symbol[2:] + "E")
             registers = set().union(*(f.registers for f in all_functions if f.symbol == parts[0] or f.symbol.startswith(parts[1:])))
-            wide = "ymm" if body.isa in NO_EVEX else "tmm" if (body.isa, kernel) == ("amx_int8", "int8_gemm") else "zmm"
+            wide = "ymm" if body.isa in NO_EVEX else "tmm" if kernel == "int8_tiled_block" else "zmm"
             if wide not in registers:
                 yield body.symbol, f"a kernel of {body.isa} without {wide} registers"
         if not bodies:
