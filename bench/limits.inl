@@ -27,7 +27,10 @@ QNT_NOINLINE inline double dot_limit(std::size_t loops) noexcept {
     for (int i = 0; i < 64; ++i) bytes[i] = std::uint8_t(i);
     auto w = ops::prepare(ops::operands(ops::load_bytes(bytes)));
     ops::bytes x = ops::broadcast4(reinterpret_cast<const std::int8_t*>(bytes));
-    QNT_EACH (j, 12) acc[j] = ops::set1_i(0);
+    QNT_EACH (j, 12) {
+        acc[j] = ops::set1_i(0);
+        keep(acc[j]);
+    }
     for (std::size_t i = 0; i < loops; ++i) {
         QNT_EACH (j, 12) {
             keep(x);  // the sign of a row of x is taken for every product
@@ -40,7 +43,10 @@ QNT_NOINLINE inline double dot_limit(std::size_t loops) noexcept {
 
 QNT_NOINLINE inline double fma_limit(std::size_t loops) noexcept {
     ops::f32 acc[12], a = ops::set1(1.0f), b = ops::set1(0.5f);
-    QNT_EACH (j, 12) acc[j] = ops::set1(0);
+    QNT_EACH (j, 12) {
+        acc[j] = ops::set1(0);
+        keep(acc[j]);  // else all twelve are the same, and a compiler sees it
+    }
     for (std::size_t i = 0; i < loops; ++i) {
         QNT_EACH (j, 12) acc[j] = ops::fma(a, b, acc[j]);
         keep(a);

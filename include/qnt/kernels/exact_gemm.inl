@@ -6,9 +6,19 @@
 // Lanes are (row of w, k mod 4): the four chains of an output are four lanes, so no instruction set changes the order.
 namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
-// Tables of the nibble families, and the zero points of a group spread to lanes.
+// Few rows of x decode each weight for themselves (exact_tile); many (exact_block) decode a stretch of a panel once, into lines of f32.
+
+constexpr bool is_dense_family(operand_family f) {
+    return f == operand_family::dense_f32 || f == operand_family::dense_f16 || f == operand_family::dense_bf16;
+}
+constexpr std::size_t line_size_of(operand_family f) {
+    return f == operand_family::dense_f32 ? 256 : f == operand_family::dense_f16 || f == operand_family::dense_bf16 ? 128 : 64;
+}
+
+// Codes to values less their zero points.
 template <operand_family Family> struct exact_decoder {
     using family = operand_family;
+    static constexpr int steps = is_nibble(Family) ? 2 : 1;  // of 4 columns in a line
     ops::float_table table;
     ops::f32 offset;
     const code_tables* tables;
@@ -16,33 +26,23 @@ template <operand_family Family> struct exact_decoder {
     QNT_INLINE explicit exact_decoder(const code_tables& t)
         : table(ops::make_float_table(t.values)), offset(ops::set1(float(t.offset))), tables(&t) {}
 
-    // fma of the codes at lanes [q * lanes, ..) of a line, columns k.. of x, into `c`.
-    template <int R, bool Zero>
-    QNT_INLINE void step(const std::uint8_t* line, int q, const float* zeros, const float* x, std::size_t stride, ops::f32* c,
-                         int chain_stride) const {
-        if constexpr (Family == family::nibble_affine || Family == family::nibble_table) {
+    // The values at lanes [q * lanes, ..) of the steps of a line.
+    template <bool Zero> QNT_INLINE void decode(const std::uint8_t* line, int q, const float* zeros, ops::f32 (&v)[steps]) const {
+        if constexpr (is_nibble(Family)) {
             const ops::i32 both = ops::load_u8(line + q * ops::lanes);
-            const ops::f32 low = value<Zero>(ops::and_i(both, ops::set1_i(15)), zeros, q),
-                           high = value<Zero>(ops::template shift_right<4>(both), zeros, q);
-            QNT_EACH (r, R) {
-                const float* xr = x + std::size_t(r) * stride;
-                ops::f32& acc = c[r * chain_stride];
-                acc = ops::fma(ops::broadcast_x4(xr), low, acc);
-                acc = ops::fma(ops::broadcast_x4(xr + 4), high, acc);
-            }
+            v[0] = value<Zero>(ops::and_i(both, ops::set1_i(15)), zeros, q);
+            v[1] = value<Zero>(ops::template shift_right<4>(both), zeros, q);
         } else {
-            ops::f32 v;
-            if constexpr (Family == family::byte_value) v = ops::load_i8(line + q * ops::lanes);
-            else if constexpr (Family == family::dense_f32) v = ops::load(reinterpret_cast<const float*>(line) + q * ops::lanes);
-            else if constexpr (Family == family::dense_f16) v = ops::load_f16(reinterpret_cast<const std::uint16_t*>(line) + q * ops::lanes);
-            else if constexpr (Family == family::dense_bf16) v = ops::load_bf16(reinterpret_cast<const std::uint16_t*>(line) + q * ops::lanes);
+            if constexpr (Family == family::byte_value) v[0] = ops::load_i8(line + q * ops::lanes);
+            else if constexpr (Family == family::dense_f32) v[0] = ops::load(reinterpret_cast<const float*>(line) + q * ops::lanes);
+            else if constexpr (Family == family::dense_f16) v[0] = ops::load_f16(reinterpret_cast<const std::uint16_t*>(line) + q * ops::lanes);
+            else if constexpr (Family == family::dense_bf16) v[0] = ops::load_bf16(reinterpret_cast<const std::uint16_t*>(line) + q * ops::lanes);
             else {
                 float t[ops::lanes];
                 for (int i = 0; i < ops::lanes; ++i) t[i] = tables->values[line[q * ops::lanes + i]];
-                v = ops::load(t);
+                v[0] = ops::load(t);
             }
-            if constexpr (Zero) v = ops::sub(v, ops::load(zeros + q * ops::lanes));
-            QNT_EACH (r, R) c[r * chain_stride] = ops::fma(ops::broadcast_x4(x + std::size_t(r) * stride), v, c[r * chain_stride]);
+            if constexpr (Zero) v[0] = ops::sub(v[0], ops::load(zeros + q * ops::lanes));
         }
     }
 
@@ -58,30 +58,53 @@ private:
 template <int R, int Parts, operand_family Family, bool Zero>
 QNT_INLINE void exact_group(const exact_decoder<Family>& decoder, const std::uint8_t* w, std::size_t lines, int first_part, const float* zeros,
                             const float* x, std::size_t stride, ops::f32 (&t)[R][Parts]) {
-    constexpr std::size_t k_per_line = Family == operand_family::nibble_affine || Family == operand_family::nibble_table ? 8 : 4;
-    constexpr std::size_t line_size = Family == operand_family::dense_f32                                           ? 256
-                                      : Family == operand_family::dense_f16 || Family == operand_family::dense_bf16 ? 128
-                                                                                                                    : 64;
+    constexpr int steps = exact_decoder<Family>::steps;
     ops::f32 c[R][Parts][4];
     QNT_EACH (r, R)
         QNT_EACH (p, Parts)
             QNT_EACH (j, 4) c[r][p][j] = ops::set1(0.0f);
-    for (std::size_t i = 0; i < lines; ++i, w += line_size, x += k_per_line)
+    for (std::size_t i = 0; i < lines; ++i, w += line_size_of(Family), x += 4 * steps) {
+        for (std::size_t at = 0; at < line_size_of(Family); at += line_bytes) prefetch(w + at, prefetch_bytes);
         QNT_EACH (p, Parts)
-            QNT_EACH (j, 4) decoder.template step<R, Zero>(w, (first_part + p) * 4 + j, zeros, x, stride, &c[0][p][j], Parts * 4);
+            QNT_EACH (j, 4) {
+                ops::f32 v[steps];
+                decoder.template decode<Zero>(w, (first_part + p) * 4 + j, zeros, v);
+                QNT_EACH (r, R)
+                    QNT_EACH (step, steps)
+                        c[r][p][j] = ops::fma(ops::broadcast_x4(x + std::size_t(r) * stride + 4 * step), v[step], c[r][p][j]);
+            }
+    }
     QNT_EACH (r, R)
         QNT_EACH (p, Parts) t[r][p] = ops::sum_chains(c[r][p][0], c[r][p][1], c[r][p][2], c[r][p][3]);
 }
 
-template <int R, operand_family Family, bool Zero> QNT_INLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row) {
-    constexpr bool nibbles = Family == operand_family::nibble_affine || Family == operand_family::nibble_table;
-    constexpr bool is_dense = Family == operand_family::dense_f32 || Family == operand_family::dense_f16 || Family == operand_family::dense_bf16;
-    constexpr std::size_t k_per_line = nibbles ? 8 : 4;
+// Scales of a group, as exact_gemm multiplies by them, and its zero points spread to the lanes of a line.
+template <operand_family Family, bool Zero> struct exact_group_meta {
+    ops::f32 scales[ops::parts];
+    alignas(64) float zeros[64];
+
+    QNT_INLINE void load(const kernels::gemm_args& a, const std::uint8_t* meta) {
+        if constexpr (is_dense_family(Family)) {
+            QNT_EACH (part, ops::parts) scales[part] = ops::set1(1.0f);
+        } else {
+            load_scales(meta, a.scale, scales);
+            if constexpr (Family == operand_family::byte_value)  // operands are values / unit, a power of two
+                QNT_EACH (part, ops::parts) scales[part] = ops::mul(scales[part], ops::set1(a.tables->unit));
+            if constexpr (Zero)
+                for (int i = 0; i < 64; ++i) zeros[i] = float(meta[a.zero_offset + std::size_t(i / 4)] + a.tables->offset);
+        }
+    }
+};
+
+template <int R, operand_family Family, bool Zero>
+QNT_NOINLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row) noexcept {
+    constexpr std::size_t k_per_line = 4 * exact_decoder<Family>::steps;
     constexpr int parts_at_once = R == 1 ? ops::parts : 1;
     const exact_decoder<Family> decoder(*a.tables);
     const std::uint8_t* const base = a.panels + panel * a.panel_bytes;
     const float* x = a.x + row * a.x_stride;
 
+    exact_group_meta<Family, Zero> meta;
     ops::f32 acc[R][ops::parts];
     QNT_EACH (r, R)
         QNT_EACH (part, ops::parts) acc[r][part] = ops::set1(0.0f);
@@ -90,35 +113,105 @@ template <int R, operand_family Family, bool Zero> QNT_INLINE void exact_tile(co
         const std::uint8_t* w = base + g * a.group_bytes;
         const std::size_t length = left < a.group_size ? left : a.group_size, lines = (length + k_per_line - 1) / k_per_line;
         left -= length;
-        const std::uint8_t* const meta = w + lines * 64;
-        ops::f32 scales[ops::parts];
-        alignas(64) float zeros[64];
-        if constexpr (!is_dense) {
-            load_scales(meta, a.scale, scales);
-            if constexpr (Family == operand_family::byte_value)  // operands are values / unit, a power of two
-                QNT_EACH (part, ops::parts) scales[part] = ops::mul(scales[part], ops::set1(a.tables->unit));
-            if constexpr (Zero)
-                for (int i = 0; i < 64; ++i) zeros[i] = float(meta[a.zero_offset + std::size_t(i / 4)] + a.tables->offset);
-        }
+        meta.load(a, w + lines * line_size_of(Family));
         QNT_UNROLL
         for (int part = 0; part < ops::parts; part += parts_at_once) {
             ops::f32 t[R][parts_at_once];
-            exact_group<R, parts_at_once, Family, Zero>(decoder, w, lines, part, zeros, x, a.x_stride, t);
+            exact_group<R, parts_at_once, Family, Zero>(decoder, w, lines, part, meta.zeros, x, a.x_stride, t);
             QNT_EACH (r, R)
-                QNT_EACH (p, parts_at_once) acc[r][part + p] = ops::fma(is_dense ? ops::set1(1.0f) : scales[part + p], t[r][p], acc[r][part + p]);
+                QNT_EACH (p, parts_at_once) acc[r][part + p] = ops::fma(meta.scales[part + p], t[r][p], acc[r][part + p]);
         }
     }
     QNT_EACH (r, R) finish_row(a, panel, row + std::size_t(r), acc[r]);
 }
 
+// Columns that a block decodes at once, and the rows of a block at most.
+inline constexpr std::size_t exact_columns = 128, most_exact_rows = 128;
+
+// `lines` lines of f32 at w for R rows of x. chains: the four chains of each output, kept from stretch to stretch of a group; at its end
+// they are summed into acc.
+template <int R>
+QNT_NOINLINE void exact_block_tile(const float* w, std::size_t lines, const float* x, std::size_t stride, bool begins, bool ends, const ops::f32* scales,
+                                   float* chains, float* acc) noexcept {
+    for (int part = 0; part < ops::parts; ++part) {
+        ops::f32 c[R][4];
+        QNT_EACH (r, R)
+            QNT_EACH (j, 4) c[r][j] = begins ? ops::set1(0.0f) : ops::load(chains + ((r * ops::parts + part) * 4 + j) * ops::lanes);
+        const float* from = w + part * 4 * ops::lanes;
+        const float* xs = x;
+        for (std::size_t i = 0; i < lines; ++i, from += 64, xs += 4) {
+            ops::f32 four[R];
+            QNT_EACH (r, R) four[r] = ops::broadcast_x4(xs + std::size_t(r) * stride);
+            QNT_EACH (j, 4) {
+                const ops::f32 v = ops::load(from + j * ops::lanes);
+                QNT_EACH (r, R) c[r][j] = ops::fma(four[r], v, c[r][j]);
+            }
+        }
+        QNT_EACH (r, R) {
+            if (ends) {
+                float* const sum = acc + r * 16 + part * ops::lanes;
+                ops::store(sum, ops::fma(scales[part], ops::sum_chains(c[r][0], c[r][1], c[r][2], c[r][3]), ops::load(sum)));
+            } else {
+                QNT_EACH (j, 4) ops::store(chains + ((r * ops::parts + part) * 4 + j) * ops::lanes, c[r][j]);
+            }
+        }
+    }
+}
+
+template <operand_family Family, bool Zero>
+QNT_NOINLINE void exact_block(const kernels::gemm_args& a, std::size_t panel, std::size_t from, std::size_t to) noexcept {
+    constexpr int steps = exact_decoder<Family>::steps;
+    alignas(64) float acc[most_exact_rows * 16], chains[most_exact_rows * 64], values[exact_columns * 16];
+    const exact_decoder<Family> decoder(*a.tables);
+    exact_group_meta<Family, Zero> meta;
+    std::memset(acc, 0, (to - from) * 16 * sizeof(float));
+    const std::uint8_t* group = a.panels + panel * a.panel_bytes;
+    std::size_t column = 0;
+    for (std::size_t g = 0; g < a.groups; ++g, group += a.group_bytes) {
+        const std::size_t length = a.k - column < a.group_size ? a.k - column : a.group_size;
+        const std::size_t all_lines = (length + 4 * steps - 1) / (4 * steps);
+        meta.load(a, group + all_lines * line_size_of(Family));
+        for (std::size_t line = 0; line < all_lines; line += exact_columns / (4 * steps)) {
+            const std::size_t lines = all_lines - line < exact_columns / (4 * steps) ? all_lines - line : exact_columns / (4 * steps);
+            const std::uint8_t* const w = group + line * line_size_of(Family);
+            for (std::size_t i = 0; i < lines; ++i) {
+                const std::uint8_t* const from_line = w + i * line_size_of(Family);
+                for (std::size_t ahead = 0; ahead < line_size_of(Family); ahead += line_bytes) prefetch(from_line + ahead, prefetch_bytes);
+                for (int q = 0; q < 4 * ops::parts; ++q) {
+                    ops::f32 v[steps];
+                    decoder.template decode<Zero>(from_line, q, meta.zeros, v);
+                    for (int step = 0; step < steps; ++step) ops::store(values + (i * steps + std::size_t(step)) * 64 + q * ops::lanes, v[step]);
+                }
+            }
+            const bool ends = line + lines == all_lines, is_last = ends && g + 1 == a.groups;
+            if (is_last) prefetch_outputs(a, panel * panel_rows, panel_rows, from, to);
+            for_row_tiles<ops::exact_rows>(from, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA {
+                exact_block_tile<rows()>(values, lines * steps, a.x + row * a.x_stride + column + line * 4 * steps, a.x_stride, line == 0, ends,
+                                         meta.scales, chains + (row - from) * 64, acc + (row - from) * 16);
+                if (is_last)
+                    for (std::size_t i = row; i < row + std::size_t(rows()); ++i) {
+                        ops::f32 sums[ops::parts];
+                        QNT_EACH (part, ops::parts) sums[part] = ops::load(acc + (i - from) * 16 + part * ops::lanes);
+                        finish_row(a, panel, i, sums);
+                    }
+            });
+        }
+        column += length;
+    }
+}
+
 template <operand_family Family, bool Zero>
 QNT_NOINLINE void exact_gemm(const kernels::gemm_args& a, std::size_t panel_begin, std::size_t panel_end, std::size_t row_begin,
                              std::size_t row_end) noexcept {
-    const std::size_t block = std::size_t(ops::exact_rows) * (1 + 65536 / (a.x_stride * std::size_t(ops::exact_rows)));
+    // Rows of x that stay in the second-level cache while the panels pass by, in blocks of equal size.
+    const std::size_t rows = row_end - row_begin, in_cache = 98304 / a.x_stride, limit = in_cache < 32 ? 32 : in_cache,
+                      blocks = ceil_div(rows, limit < most_exact_rows ? limit : most_exact_rows), block = round_up(ceil_div(rows, blocks), 8);
     for (std::size_t from = row_begin; from < row_end; from += block) {
         const std::size_t to = row_end - from < block ? row_end : from + block;
-        for (std::size_t panel = panel_begin; panel < panel_end; ++panel)
-            for_row_tiles<ops::exact_rows>(from, to, [&](auto rows, std::size_t row) { exact_tile<rows(), Family, Zero>(a, panel, row); });
+        for (std::size_t panel = panel_begin; panel < panel_end; ++panel) {
+            if (to - from >= 2 * std::size_t(ops::exact_rows)) exact_block<Family, Zero>(a, panel, from, to);
+            else for_row_tiles<ops::exact_rows>(from, to, [&](auto r, std::size_t row) QNT_INLINE_LAMBDA { exact_tile<r(), Family, Zero>(a, panel, row); });
+        }
     }
 }
 

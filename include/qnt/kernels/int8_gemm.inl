@@ -11,8 +11,6 @@
 // the codes of a segment before they are operands is done once for all of them; their float sums wait in memory.
 namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
-constexpr bool is_nibble(operand_family f) { return f == operand_family::nibble_affine || f == operand_family::nibble_table; }
-
 // Are the codes of a block's segment made into operands beforehand? Then they lie as those of bytes: 4 columns in a line.
 template <operand_family Family>
 inline constexpr bool expands = Family == operand_family::byte_table || Family == operand_family::nibble_table || ops::expands_codes;
@@ -22,10 +20,6 @@ constexpr int chains_for(int sums, int most) {
     while (chains < most && 2 * chains * sums <= ops::chains) chains *= 2;
     return chains;
 }
-
-// How far ahead of their use weights are asked for. Measured on Sapphire Rapids, cold int4:32: 10.5 GB/s without, 13.8 at 2 KiB, 14.4 from
-// 4 KiB on, of 17 that plain reading reaches.
-inline constexpr std::size_t prefetch_bytes = 4096;
 
 // Operands of the codes at `lines` lines from w on.
 template <operand_family Family>
