@@ -238,7 +238,8 @@ inline result<void> check_compatibility(const format_info& f, const packed_shape
 
 // The codes of up to 16 rows that begin with row `first`, a multiple of 16: see pack_panel().
 template <class Layout>
-void place_rows(std::byte* data, const format_info& f, const packed_shape& s, std::size_t first, unpacked_row in, std::size_t code_step, std::size_t count) {
+void place_rows(std::byte* data, const format_info& f, const packed_shape& s, std::size_t first, unpacked_row in, std::size_t code_step,
+                std::size_t count) {
     if constexpr (std::same_as<Layout, layout::panels>) return pack_panel(data, f, s, first / panel_rows, in, code_step, count);
     const rows_layout at(f, s);
     for (std::size_t row = first; row < first + count; ++row, in.codes += code_step, in.scales += s.groups(), in.zeros += s.groups()) {

@@ -3,10 +3,11 @@
 //     qnt::thread_pool pool;                          // one thread per usable core, the calling one included
 //     qnt::gemm(y, x, w, {.executor = pool});
 //
-// One job runs at a time. It is published in one atomic word, the ticket; workers join it by counting themselves into that word and take
-// ranges from a shared counter, large ones first, so that uneven work leaves no core idle. The caller works too and never waits for a
-// worker that has not joined: one that sleeps, or that the system does not run, costs its help but no time. Idle workers spin for 30 us,
-// so that the next product of a model finds them awake, and then sleep.
+// One job runs at a time. It is published in one atomic word, the ticket; workers join it by counting themselves into that word. Each
+// thread has a share of its own, the same part of the job every time, so that what it left in its caches is there the next time; it takes
+// that in pieces, large ones first, and then what others have left of theirs, so that uneven work leaves no core idle. The caller works
+// too and never waits for a worker that has not joined: one that sleeps, or that the system does not run, costs its help but no time.
+// Idle workers spin for 30 us, so that the next product of a model finds them awake, and then sleep.
 //
 // What runs serially, on the calling thread, with the same results: a call from inside a job of any pool (nested), a call while the job
 // of another thread runs, and every call in the child of a fork(), where the workers do not exist (a job that forks must not return in
@@ -64,8 +65,10 @@ public:
 
     // Starts threads - 1 workers; at least 0, fewer than most_threads. Throws std::system_error when the system refuses one.
     explicit thread_pool(std::size_t threads = usable_cores()) : thread_pool(nothing{}) {  // from here on a throw runs the destructor
-        workers_.reserve(threads < most_threads ? threads : most_threads);
-        while (size() < threads && size() < most_threads) workers_.emplace_back([this] { work(); });
+        if (threads > most_threads) threads = most_threads;
+        shares_ = std::vector<share>(threads > 0 ? threads : 1);
+        workers_.reserve(threads);
+        while (size() < threads) workers_.emplace_back([this, self = size()] { work(self); });
     }
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
@@ -96,6 +99,11 @@ private:
     static constexpr std::uint32_t number(std::uint32_t ticket) { return ticket / next_number; }
     static constexpr std::chrono::microseconds patience{30};
 
+    struct alignas(line_bytes) share {
+        std::atomic<std::size_t> next{0};  // the first unit that nobody has taken
+        std::size_t end = 0;
+    };
+
     bool in_child() const { return born_ != detail::forks.load(std::memory_order_relaxed); }
 
     // Waits until done(), for a limited time; returns done().
@@ -111,7 +119,7 @@ private:
         return false;
     }
 
-    void work() noexcept {
+    void work(std::size_t self) noexcept {
         in_job_ = true;
         std::uint32_t last = 0;  // the last job taken part in; the first is number 1
         for (;;) {
@@ -121,7 +129,7 @@ private:
             if (t & stop) return;
             if (!ticket_.compare_exchange_strong(t, t + 1, std::memory_order_acq_rel)) continue;
             last = number(t);
-            take_ranges();
+            take_ranges(self);
             t = ticket_.fetch_sub(1, std::memory_order_acq_rel);
             if ((t & waiting) && (t & joined) == 1) {
                 finished_.store(1, std::memory_order_release);
@@ -130,14 +138,17 @@ private:
         }
     }
 
-    // Each time half of a fair share of what is left: few steps for much work, single units at the end.
-    void take_ranges() noexcept {
-        std::size_t at = next_.load(std::memory_order_relaxed);
-        while (at < units_) {
-            const std::size_t share = (units_ - at) / (2 * size()), end = at + (share ? share : 1);
-            if (!next_.compare_exchange_weak(at, end, std::memory_order_relaxed)) continue;
-            (*job_)(at* grain_, end < units_ ? end * grain_ : n_);
-            at = next_.load(std::memory_order_relaxed);
+    // Half of what is left of a share each time: few steps for much work, single units at the end.
+    void take_ranges(std::size_t self) noexcept {
+        for (std::size_t i = 0; i < shares_.size(); ++i) {
+            share& from = shares_[(self + i) % shares_.size()];
+            std::size_t at = from.next.load(std::memory_order_relaxed);
+            while (at < from.end) {
+                const std::size_t end = at + (from.end - at + 1) / 2;
+                if (!from.next.compare_exchange_weak(at, end, std::memory_order_relaxed)) continue;
+                (*job_)(at* grain_, end < units_ ? end * grain_ : n_);
+                at = from.next.load(std::memory_order_relaxed);
+            }
         }
     }
 
@@ -149,10 +160,14 @@ private:
         grain_ = grain;
         units_ = ceil_div(n, grain);
         job_ = &f;
-        next_.store(0, std::memory_order_relaxed);
+        const std::size_t each = units_ / shares_.size(), more = units_ % shares_.size();
+        for (std::size_t i = 0, at = 0; i < shares_.size(); ++i) {
+            shares_[i].next.store(at, std::memory_order_relaxed);
+            shares_[i].end = at += each + (i < more ? 1 : 0);
+        }
         ticket_.store(((ticket_.load(std::memory_order_relaxed) & ~(next_number - 1)) + next_number) | open);
         ticket_.notify_all();
-        take_ranges();
+        take_ranges(0);
         ticket_.fetch_and(~open, std::memory_order_relaxed);  // nobody joins any more
         if (!spin([&] { return (ticket_.load(std::memory_order_acquire) & joined) == 0; })) {
             finished_.store(0, std::memory_order_relaxed);
@@ -171,9 +186,9 @@ private:
     alignas(line_bytes) std::atomic<std::uint32_t> ticket_{0};
     std::size_t n_ = 0, grain_ = 1, units_ = 0;  // the job: written while nobody has joined; a unit is grain_ items
     const range_function* job_ = nullptr;
-    alignas(line_bytes) std::atomic<std::size_t> next_{0};  // the first unit that nobody has taken
-    alignas(line_bytes) std::atomic<bool> taken_{false};    // by a caller
-    std::atomic<std::uint32_t> finished_{0};                // a sleeping caller's bell
+    std::vector<share> shares_;                           // the caller's and those of the workers
+    alignas(line_bytes) std::atomic<bool> taken_{false};  // by a caller
+    std::atomic<std::uint32_t> finished_{0};              // a sleeping caller's bell
 };
 
 namespace detail {

@@ -70,8 +70,7 @@ QNT_INLINE void exact_group(const exact_decoder<Family>& decoder, const std::uin
                 ops::f32 v[steps];
                 decoder.template decode<Zero>(w, (first_part + p) * 4 + j, zeros, v);
                 QNT_EACH (r, R)
-                    QNT_EACH (step, steps)
-                        c[r][p][j] = ops::fma(ops::broadcast_x4(x + std::size_t(r) * stride + 4 * step), v[step], c[r][p][j]);
+                    QNT_EACH (step, steps) c[r][p][j] = ops::fma(ops::broadcast_x4(x + std::size_t(r) * stride + 4 * step), v[step], c[r][p][j]);
             }
     }
     QNT_EACH (r, R)
@@ -131,8 +130,8 @@ inline constexpr std::size_t exact_columns = 128, most_exact_rows = 128;
 // `lines` lines of f32 at w for R rows of x. chains: the four chains of each output, kept from stretch to stretch of a group; at its end
 // they are summed into acc.
 template <int R>
-QNT_NOINLINE void exact_block_tile(const float* w, std::size_t lines, const float* x, std::size_t stride, bool begins, bool ends, const ops::f32* scales,
-                                   float* chains, float* acc) noexcept {
+QNT_NOINLINE void exact_block_tile(const float* w, std::size_t lines, const float* x, std::size_t stride, bool begins, bool ends,
+                                   const ops::f32* scales, float* chains, float* acc) noexcept {
     for (int part = 0; part < ops::parts; ++part) {
         ops::f32 c[R][4];
         QNT_EACH (r, R)
@@ -210,7 +209,9 @@ QNT_NOINLINE void exact_gemm(const kernels::gemm_args& a, std::size_t panel_begi
         const std::size_t to = row_end - from < block ? row_end : from + block;
         for (std::size_t panel = panel_begin; panel < panel_end; ++panel) {
             if (to - from >= 2 * std::size_t(ops::exact_rows)) exact_block<Family, Zero>(a, panel, from, to);
-            else for_row_tiles<ops::exact_rows>(from, to, [&](auto r, std::size_t row) QNT_INLINE_LAMBDA { exact_tile<r(), Family, Zero>(a, panel, row); });
+            else
+                for_row_tiles<ops::exact_rows>(from, to,
+                                               [&](auto r, std::size_t row) QNT_INLINE_LAMBDA { exact_tile<r(), Family, Zero>(a, panel, row); });
         }
     }
 }

@@ -112,8 +112,8 @@ inline void unpack_row(const any_view<layout::panels>& w, std::size_t row, const
 
 // The reverse for a whole panel, its first `count` rows: row r has its codes at in.codes + r * code_step, scales and zero points groups
 // apart. What lies beyond the matrix becomes the zero code, so that equal matrices have equal bytes.
-inline void pack_panel(std::byte* panels, const format_info& f, const packed_shape& s, std::size_t index, const unpacked_row& in, std::size_t code_step,
-                       std::size_t count) {
+inline void pack_panel(std::byte* panels, const format_info& f, const packed_shape& s, std::size_t index, const unpacked_row& in,
+                       std::size_t code_step, std::size_t count) {
     const panel_layout at(f, s);
     std::byte* const panel = panels + index * at.panel_bytes;
     const bool nibbles = f.panel == panel_kind::nibble, operands = f.family == operand_family::byte_value;
