@@ -14,7 +14,7 @@ import sys
 
 ISAS = ("avx2", "avxvnni", "avx512", "avx512vnni", "amx_int8")
 NO_EVEX = ("avx2", "avxvnni")
-KERNELS = ("int8_tile", "block_tile", "int8_tiled_block", "exact_gemm")  # names of kernels, or parts of them
+KERNELS = ("int8_tile", "block_tile", "int8_tiled_block", "exact_tile")  # names of kernels, or parts of them
 
 # How an instruction begins, after segment and address-size prefixes. In 64-bit code C4, C5 and 62 are VEX and EVEX and nothing else;
 # 0F 38 and 0F 3A hold SSSE3, SSE4 and later; F3 0F B8 and BD are popcnt and lzcnt.

@@ -1,0 +1,17 @@
+// What the suites share.
+#pragma once
+#include <benchmark/benchmark.h>
+
+#include <random>
+#include <vector>
+
+namespace bench {
+
+inline std::vector<float> random_floats(std::size_t n, unsigned seed) {
+    std::mt19937 random(seed);
+    std::vector<float> v(n);
+    for (float& x : v) x = float(std::int32_t(random())) * 0x1p-31f;
+    return v;
+}
+
+}  // namespace bench
