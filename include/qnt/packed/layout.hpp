@@ -103,6 +103,13 @@ template <class Layout> inline constexpr bool is_layout = std::same_as<Layout, l
 
 // ---- facts of a format as functions of the shape ----
 
+struct bits_per_weight_pair {
+    double stored = 0;    // of the information
+    double streamed = 0;  // of the compute layout
+};
+
+inline namespace QNT_BASELINE {
+
 template <format_type F>
 constexpr packed_shape shape_of(std::size_t rows, std::size_t cols)
     requires is_static_group<F>
@@ -119,10 +126,6 @@ template <format_type F> constexpr std::size_t storage_bytes(std::size_t rows, s
     return stored_bytes(info_of<F>, shape_of<F>(rows, cols));
 }
 
-struct bits_per_weight_pair {
-    double stored = 0;    // of the information
-    double streamed = 0;  // of the compute layout
-};
 constexpr bits_per_weight_pair bits_per_weight(const format_info& f, const packed_shape& s) {
     const double n = double(s.rows) * double(s.cols);
     if (n == 0) return {};
@@ -139,6 +142,8 @@ constexpr float max_abs_error(float absmax)
 {
     return absmax / F::code::absmax * F::code::max_error;
 }
+
+}  // namespace QNT_BASELINE
 
 // ---- elements ----
 

@@ -53,10 +53,12 @@ private:
 };
 
 namespace detail {
+inline namespace QNT_BASELINE {
 template <class Layout> constexpr std::size_t buffer_bytes_of(const format_info& f, const packed_shape& s) {
     if constexpr (std::same_as<Layout, layout::rows>) return rows_layout(f, s).buffer_bytes();
     else return panel_layout(f, s).buffer_bytes();
 }
+}  // namespace QNT_BASELINE
 }  // namespace detail
 
 inline namespace QNT_BASELINE {
