@@ -241,3 +241,27 @@ TEST_CASE("products with a format as a value are those with the typed one") {
     check(named<qnt::nf4_dq<64>>{"nf4_dq:64"});
     check(named<qnt::dense_format<qnt::f16>>{"f16"});
 }
+
+TEST_CASE("pack_matrix makes the bytes of quantize() from unpacked rows, and names the first row that failed") {
+    const std::size_t n = 35, k = 100;
+    const auto weights = test::random_floats(n * k, 5);
+    test::chaotic_executor threads;
+    for (const char* name : {"int8_channel", "int8:32", "uint4:48", "nf4:64", "int4:16:f32"}) {
+        INFO(name);
+        const auto made = qnt::quantize(matrix_view<const float>{weights.data(), n, k}, any_format::parse(name).value()).value();
+        const auto copy_row = [&](std::size_t row, const qnt::unpacked_row& out) -> qnt::result<void> {
+            qnt::unpack_row(made.view(), row, out);
+            return {};
+        };
+        const auto packed = qnt::pack_matrix(made.format(), n, k, copy_row, threads).value();
+        CHECK(packed.format() == made.format());
+        CHECK(std::ranges::equal(packed.bytes(), made.bytes()));
+    }
+    const auto refuse = [](std::size_t row, const qnt::unpacked_row&) -> qnt::result<void> {
+        if (row >= 20) return qnt::error{errc::corrupt, "row " + std::to_string(row)};
+        return {};
+    };
+    const auto failed = qnt::pack_matrix(any_format::parse("int4:32").value(), n, k, refuse, threads);
+    REQUIRE_FALSE(failed.has_value());
+    CHECK(failed.error().message == "row 20");
+}

@@ -152,6 +152,33 @@ result<any_matrix> quantize(const matrix_view<T>& w, const any_format& format, c
     return any_matrix(format, shape, std::move(*buffer));
 }
 
+// A matrix of codes that another system made. read_row(row, out) fills the codes, scales and zero points of one row (unpacked_row) and
+// returns result<void>; it is called from several threads at once and must refuse codes that no encoder of the format makes.
+// Errors: that of the first row that failed; out_of_memory.
+template <class ReadRow>
+result<any_matrix> pack_matrix(const any_format& format, std::size_t rows, std::size_t cols, const ReadRow& read_row, executor_ref executor = {}) {
+    const packed_shape shape = format.shape(rows, cols);
+    const panel_layout at(format.info, shape);
+    auto buffer = aligned_buffer::allocate(at.buffer_bytes());
+    if (!buffer) return buffer.error();
+    detail::first_failure failure;
+    executor.parallel_for(at.panels, 1, [&](std::size_t begin, std::size_t end) {
+        std::vector<std::uint8_t> codes(panel_rows * cols), zeros(panel_rows * shape.groups());
+        std::vector<float> scales(panel_rows * shape.groups());
+        for (std::size_t panel = begin; panel < end; ++panel) {
+            const std::size_t first = panel * panel_rows, count = std::min(panel_rows, rows - first);
+            for (std::size_t r = 0; r < count; ++r)
+                if (!read_row(first + r, unpacked_row{&codes[r * cols], &scales[r * shape.groups()], &zeros[r * shape.groups()]}))
+                    failure.note(first + r);
+            pack_panel(buffer->data(), format.info, shape, panel, {codes.data(), scales.data(), zeros.data()}, cols, count);
+        }
+    });
+    if (!failure.any()) return any_matrix(format, shape, std::move(*buffer));
+    std::vector<std::uint8_t> codes(cols), zeros(shape.groups());
+    std::vector<float> scales(shape.groups());
+    return read_row(failure.row(), unpacked_row{codes.data(), scales.data(), zeros.data()}).error();
+}
+
 inline void dequantize(const matrix_view<float>& out, const any_view<layout::panels>& w, executor_ref executor = {}) {
     detail::dequantize_rows(out, w, executor);
 }
