@@ -133,13 +133,15 @@ public:
                 encode_like(x + s_.group_begin(g), s_.group_length(g), is_short_block(g), codes + s_.group_begin(g));
         } else if constexpr (rule == rounding::own) {
             for (std::size_t g = 0; g < s_.groups(); ++g)
-                encode_group(x + s_.group_begin(g), s_.group_length(g), scales[g], codes + s_.group_begin(g), count);
+                encode_group(x + s_.group_begin(g), s_.group_length(g), scales[g], zeros[g], codes + s_.group_begin(g), count);
         } else {
             constexpr bool integers = rule == rounding::nearest_integer;
             kernels::encode_args a{s_.cols, s_.group_size(), scales, f_.has_zero() ? zeros : nullptr, lowest, highest, 0, nullptr, 0};
             if constexpr (integers) {
-                static_assert(Code::encode(Code::decode(Code::encode(0))) == Code::encode(0));
-                a.offset = int(std::int8_t(Code::encode(0)));
+                constexpr int offset = std::int8_t(Code::encode(0));
+                constexpr auto fits = [](float v) { return std::int8_t(Code::encode(v)) == int(v) + offset; };
+                static_assert(fits(lowest) && fits(highest), "nearest_integer: codes are signed bytes, value plus a constant");
+                a.offset = offset;
             } else {
                 a.threshold = midpoints<Code>.data();
                 a.thresholds = int(midpoints<Code>.size());
@@ -150,15 +152,20 @@ public:
 
 private:
     static constexpr float lowest = Code::decode(Code::encode(-0x1p20f)), highest = Code::decode(Code::encode(0x1p20f));
-    void encode_group(const float* x, std::size_t n, float scale, std::uint8_t* codes, row_errors& count) const {
+    static std::uint8_t encode(float x, int zero) {
+        if constexpr (requires { Code::max_zero; }) return Code::encode_level(x, zero);
+        else return static_cast<void>(zero), Code::encode(x);
+    }
+    static void encode_group(const float* x, std::size_t n, float scale, int zero, std::uint8_t* codes, row_errors& count) {
         if (scale == 0) {
-            std::memset(codes, Code::encode(0), n);
+            std::memset(codes, encode(0, zero), n);
             return;
         }
+        const float too_low = lowest - float(zero) - 0.5f, too_high = highest - float(zero) + 0.5f;
         for (std::size_t i = 0; i < n; ++i) {
             const float v = x[i] / scale;
-            codes[i] = Code::encode(v);
-            count.clipped += v < lowest - 0.5f || v > highest + 0.5f;
+            codes[i] = encode(v, zero);
+            count.clipped += v < too_low || v > too_high;
         }
     }
     // By the other system's rule, which starts from absmax, not from a stored scale.

@@ -296,8 +296,9 @@ QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const std::uint8_t* w,
                           });
 }
 
-// Do the tiles of an instruction set multiply the codes of a panel as they lie, as signed bytes? Their products need no correction then.
-template <operand_family Family> inline constexpr bool is_direct = Family == operand_family::byte_value;
+// Do the tiles of an instruction set multiply the codes of a panel as they lie, as signed bytes? Their products need no correction then,
+// which that of the zero points brings along.
+template <operand_family Family, bool Zero> inline constexpr bool is_direct = Family == operand_family::byte_value && !Zero;
 
 // What 16 rows get from a segment whose products are at `products`, for ops::tiles; the rest as for block_tile.
 template <operand_family Family, bool Zero>
@@ -313,7 +314,7 @@ QNT_INLINE void add_tile(const kernels::gemm_args& a, const std::int32_t* produc
     };
     ops::f32 scale[ops::parts];
     QNT_EACH (part, ops::parts) scale[part] = scales[part];
-    if constexpr (!is_direct<Family> || Zero) {
+    if constexpr (!is_direct<Family, Zero>) {
         const seed_source<Zero> from(a, meta, at);
         add_segment<16, ops::parts>([&](int r, int part) QNT_INLINE_LAMBDA { return ops::add_i(product(r, part), from.seed(r, part)); }, factors,
                                     a.grouped, scale, add);
@@ -387,7 +388,7 @@ QNT_NOINLINE void int8_tiled_block(const kernels::gemm_args& a, std::size_t pane
         if (meta != end && (a.grouped || is_last)) load_scales(meta, a.scale, scales);
         end = a.grouped ? meta : nullptr;
         tiles.shape(is_nibble(Family) ? 2 * lines : lines);
-        if constexpr (is_direct<Family>) {
+        if constexpr (is_direct<Family, Zero>) {
             for (std::size_t i = 0; i < lines * 64; i += 64) prefetch(w + i, prefetch_bytes);
             tiles.operands(w);
         } else {
@@ -398,8 +399,8 @@ QNT_NOINLINE void int8_tiled_block(const kernels::gemm_args& a, std::size_t pane
             const auto first_row = [&](std::size_t tile) QNT_INLINE_LAMBDA { return tile + 1 < count ? from + 16 * tile : to - 16; };
             if (t < count) {
                 const std::int8_t* const x = a.codes + first_row(t) * a.codes_stride + column;
-                if (t % 2) tiles.template multiply<true, is_direct<Family>>(products[1], x, a.codes_stride);
-                else tiles.template multiply<false, is_direct<Family>>(products[0], x, a.codes_stride);
+                if (t % 2) tiles.template multiply<true, is_direct<Family, Zero>>(products[1], x, a.codes_stride);
+                else tiles.template multiply<false, is_direct<Family, Zero>>(products[0], x, a.codes_stride);
             }
             if (t == 0) continue;
             const std::size_t row = first_row(t - 1), begin = from + 16 * (t - 1);
