@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#define QNT_ISA_FILE "../../../bench/limits.inl"
+#define QNT_ISA_FILE "bench/limits.inl"
 #include <qnt/isa/foreach.hpp>
 
 namespace bench {

@@ -12,9 +12,9 @@
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <random>
 
 #include "measure.hpp"
+#include "random_floats.hpp"
 
 namespace {
 
@@ -74,13 +74,6 @@ private:
     std::size_t bytes_;
 };
 
-std::vector<float> random_floats(std::size_t n, unsigned seed) {
-    std::mt19937 random(seed);
-    std::vector<float> v(n);
-    for (float& x : v) x = float(std::int32_t(random())) * 0x1p-31f;
-    return v;
-}
-
 std::size_t third_level_cache() {
     const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
     return bytes > 0 ? std::size_t(bytes) : 0;
@@ -104,7 +97,7 @@ public:
         if (exact && name.substr(slash) != "/exact") throw CLI::ValidationError("--only", "'" + name + "': the mode behind / is exact");
         const auto format = qnt::any_format::parse(name.substr(0, slash));
         if (!format) throw CLI::ValidationError("--only", format.error().message);
-        const std::vector<float> w = random_floats(s.n * s.k, 1), x = random_floats(s.m * s.k, 2);
+        const std::vector<float> w = bench::random_floats(s.n * s.k, 1), x = bench::random_floats(s.m * s.k, 2);
         auto packed = qnt::quantize(qnt::matrix_view<const float>{w.data(), s.n, s.k}, *format, {}, pool_);
         if (!packed) throw std::runtime_error(packed.error().message);
         const std::size_t bytes = packed->bytes().size(), step = qnt::round_up(bytes, 4096);

@@ -1,7 +1,9 @@
 // Rows of activations to int8.
 #include <qnt/any_format.hpp>
 
-#include "suite.hpp"
+#include <benchmark/benchmark.h>
+
+#include "../random_floats.hpp"
 
 namespace {
 

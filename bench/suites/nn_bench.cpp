@@ -1,7 +1,9 @@
 // The steps of a transformer between its products.
 #include <qnt/qnt.hpp>
 
-#include "suite.hpp"
+#include <benchmark/benchmark.h>
+
+#include "../random_floats.hpp"
 
 namespace {
 

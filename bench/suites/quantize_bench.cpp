@@ -1,7 +1,9 @@
 // quantize, dequantize and compare: bytes are those of the f32 matrix.
 #include <qnt/any_format.hpp>
 
-#include "suite.hpp"
+#include <benchmark/benchmark.h>
+
+#include "../random_floats.hpp"
 
 namespace {
 

@@ -4,7 +4,9 @@
 
 #include <utility>
 
-#include "suite.hpp"
+#include <benchmark/benchmark.h>
+
+#include "../random_floats.hpp"
 
 namespace {
 

@@ -81,8 +81,7 @@ inline namespace QNT_BASELINE {
 inline std::string shape_text(std::size_t r, std::size_t c) { return "[" + std::to_string(r) + ", " + std::to_string(c) + "]"; }
 
 template <operand_family Family, bool Zero> constexpr kernel_set make_kernel_set() {
-    constexpr bool is_dense = Family == operand_family::dense_f32 || Family == operand_family::dense_f16 || Family == operand_family::dense_bf16;
-    if constexpr (is_dense) return {nullptr, kernels::exact_gemm<Family, Zero>};
+    if constexpr (is_dense(Family)) return {nullptr, kernels::exact_gemm<Family, Zero>};
     else return {kernels::int8_gemm<Family, Zero>, kernels::exact_gemm<Family, Zero>};
 }
 template <format_type F> inline constexpr detail::kernel_set kernels_of = make_kernel_set<info_of<F>.family, info_of<F>.has_zero()>();

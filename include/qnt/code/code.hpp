@@ -122,6 +122,8 @@ enum class operand_family : std::uint8_t {
     dense_f16,
     dense_bf16,
 };
+constexpr bool is_nibble(operand_family f) { return f == operand_family::nibble_affine || f == operand_family::nibble_table; }
+constexpr bool is_dense(operand_family f) { return f >= operand_family::dense_f32; }
 
 template <code C>
 inline constexpr operand_family operand_family_of = [] {

@@ -26,7 +26,7 @@
 // environment variable, of the folders of isa/ and of the kernels' namespaces. Some differ in their integer products only: FLOAT_ISAS
 // are those with float kernels of their own, FLOAT_ISA_OF_EACH names for every instruction set the one whose float kernels it runs.
 #if defined(__x86_64__)
-//   avx2: AVX2, FMA, F16C    avxvnni: and AVX-VNNI    avx512: AVX-512 F, BW, DQ, VL    avx512vnni: and VNNI    amx: and AMX
+//   avx2: AVX2, FMA, F16C    avxvnni: and AVX-VNNI    avx512: AVX-512 F, BW, DQ, VL    avx512vnni: and VNNI    amx_int8: and AMX
 #define QNT_ISAS(each, ...)                                                                                                              \
     each(scalar, __VA_ARGS__) each(avx2, __VA_ARGS__) each(avxvnni, __VA_ARGS__) each(avx512, __VA_ARGS__) each(avx512vnni, __VA_ARGS__) \
         each(amx_int8, __VA_ARGS__)
@@ -35,7 +35,7 @@
     each(scalar, __VA_ARGS__) each(avx2, __VA_ARGS__) each(avx2, __VA_ARGS__) each(avx512, __VA_ARGS__) each(avx512, __VA_ARGS__) \
         each(avx512, __VA_ARGS__)
 #elif defined(__aarch64__)
-//   dotprod: Armv8.2-A dot products    i8mm: and 8-bit matrix products
+//   neon: Armv8-A    dotprod: and the dot products of Armv8.2-A
 #define QNT_ISAS(each, ...) each(scalar, __VA_ARGS__) each(neon, __VA_ARGS__) each(dotprod, __VA_ARGS__)
 #define QNT_FLOAT_ISAS(each, ...) each(scalar, __VA_ARGS__) each(neon, __VA_ARGS__)
 #define QNT_FLOAT_ISA_OF_EACH(each, ...) each(scalar, __VA_ARGS__) each(neon, __VA_ARGS__) each(neon, __VA_ARGS__)

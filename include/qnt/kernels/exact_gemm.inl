@@ -8,12 +8,7 @@ namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
 // Few rows of x decode each weight for themselves (exact_tile); many (exact_block) decode a stretch of a panel once, into lines of f32.
 
-constexpr bool is_dense_family(operand_family f) {
-    return f == operand_family::dense_f32 || f == operand_family::dense_f16 || f == operand_family::dense_bf16;
-}
-constexpr std::size_t line_size_of(operand_family f) {
-    return f == operand_family::dense_f32 ? 256 : f == operand_family::dense_f16 || f == operand_family::dense_bf16 ? 128 : 64;
-}
+constexpr std::size_t line_size_of(operand_family f) { return f == operand_family::dense_f32 ? 256 : is_dense(f) ? 128 : 64; }
 
 // Codes to values less their zero points.
 template <operand_family Family> struct exact_decoder {
@@ -83,7 +78,7 @@ template <operand_family Family, bool Zero> struct exact_group_meta {
     alignas(64) float zeros[64];
 
     QNT_INLINE void load(const kernels::gemm_args& a, const std::uint8_t* meta) {
-        if constexpr (is_dense_family(Family)) {
+        if constexpr (is_dense(Family)) {
             QNT_EACH (part, ops::parts) scales[part] = ops::set1(1.0f);
         } else {
             load_scales(meta, a.scale, scales);
@@ -202,9 +197,7 @@ QNT_NOINLINE void exact_block(const kernels::gemm_args& a, std::size_t panel, st
 template <operand_family Family, bool Zero>
 QNT_NOINLINE void exact_gemm(const kernels::gemm_args& a, std::size_t panel_begin, std::size_t panel_end, std::size_t row_begin,
                              std::size_t row_end) noexcept {
-    // Rows of x that stay in the second-level cache while the panels pass by, in blocks of equal size.
-    const std::size_t rows = row_end - row_begin, in_cache = 98304 / a.x_stride, limit = in_cache < 32 ? 32 : in_cache,
-                      blocks = ceil_div(rows, limit < most_exact_rows ? limit : most_exact_rows), block = round_up(ceil_div(rows, blocks), 8);
+    const std::size_t block = rows_of_block(row_end - row_begin, 98304 / a.x_stride, 32, most_exact_rows, 8);
     for (std::size_t from = row_begin; from < row_end; from += block) {
         const std::size_t to = row_end - from < block ? row_end : from + block;
         for (std::size_t panel = panel_begin; panel < panel_end; ++panel) {

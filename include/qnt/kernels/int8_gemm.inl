@@ -208,18 +208,6 @@ QNT_INLINE void finish_int8_row(const kernels::gemm_args& a, std::size_t panel, 
 // The same for `count` rows whose float sums are at `sums`, `step` apart.
 QNT_INLINE void finish_int8_rows(const kernels::gemm_args& a, std::size_t panel, std::size_t row, std::size_t count, const float* sums,
                                  std::size_t step, const ops::f32 (&scales)[ops::parts]) {
-    if (is_plain(a, panel)) {  // nothing but stores
-        const float* const row_scales = a.row_scales + row;
-        const std::size_t stride = a.y_stride;
-        const bool grouped = a.grouped;
-        float* y = static_cast<float*>(a.y) + row * stride + panel * panel_rows;
-        for (std::size_t i = 0; i < count; ++i, sums += step, y += stride)
-            QNT_EACH (part, ops::parts) {
-                const ops::f32 sum = ops::load(sums + part * ops::lanes), by_row = ops::set1(row_scales[i]);
-                ops::store(y + part * ops::lanes, ops::mul(grouped ? sum : ops::mul(sum, scales[part]), by_row));
-            }
-        return;
-    }
     for (std::size_t i = 0; i < count; ++i, sums += step) {
         ops::f32 acc[ops::parts];
         QNT_EACH (part, ops::parts) acc[part] = ops::load(sums + part * ops::lanes);
@@ -277,23 +265,27 @@ QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std:
     QNT_EACH (r, R) finish_int8_row(a, panel, row + std::size_t(r), acc[r], scales);
 }
 
+// Adds to float sums [rows][Parts] that wait in memory: the `add` of add_segment().
+template <int Parts> struct add_to_memory {
+    float* sums;
+    QNT_INLINE void operator()(int r, int part, ops::f32 d, ops::f32 by) const {
+        float* const sum = sums + (r * Parts + part) * ops::lanes;
+        ops::store(sum, ops::fma(d, by, ops::load(sum)));
+    }
+};
+
 // One segment of a tile of a block: R rows of x from x on, their float sums at acc.
 template <int R, int Panels, operand_family Family, bool Zero>
 QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const std::uint8_t* w, std::size_t panel_step, std::size_t lines, const std::uint8_t* meta,
                              const ops::f32* scales, std::size_t at, const std::int8_t* x, float* acc) noexcept {
     constexpr int parts = Panels * ops::parts;
-    const float* const factors = a.factors + at;
-    const bool grouped = a.grouped;
     segment_sums<R, parts, Family, expands<Family>> sums;
     sum_segment<R, parts, Family, Zero, expands<Family>>(sums, a, w, panel_step, lines, seed_source<Zero>(a, meta, at), x,
                                                          ops::make_codebook(a.tables->operands));
     ops::f32 scale[parts];
     QNT_EACH (part, parts) scale[part] = scales[part];
-    add_segment<R, parts>([&](int r, int part) QNT_INLINE_LAMBDA { return sums.total(r, part); }, factors, grouped, scale,
-                          [acc](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA {
-                              float* const sum = acc + (r * parts + part) * ops::lanes;
-                              ops::store(sum, ops::fma(d, by, ops::load(sum)));
-                          });
+    add_segment<R, parts>([&](int r, int part) QNT_INLINE_LAMBDA { return sums.total(r, part); }, a.factors + at, a.grouped, scale,
+                          add_to_memory<parts>{acc});
 }
 
 // Do the tiles of an instruction set multiply the codes of a panel as they lie, as signed bytes? Their products need no correction then,
@@ -305,27 +297,16 @@ template <operand_family Family, bool Zero>
 QNT_INLINE void add_tile(const kernels::gemm_args& a, const std::int32_t* products, const std::uint8_t* meta, const ops::f32* scales, std::size_t at,
                          float* acc) {
     const float* const factors = a.factors + at;
-    const auto product = [products](int r, int part) QNT_INLINE_LAMBDA {
-        return ops::as_i32(ops::load(reinterpret_cast<const float*>(products) + r * 16 + part * ops::lanes));
-    };
-    const auto add = [acc](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA {
-        float* const sum = acc + r * 16 + part * ops::lanes;
-        ops::store(sum, ops::fma(d, by, ops::load(sum)));
+    const bool grouped = a.grouped;
+    const seed_source<Zero> from(a, meta, at);
+    const auto total = [&](int r, int part) QNT_INLINE_LAMBDA {
+        const ops::i32 product = ops::as_i32(ops::load(reinterpret_cast<const float*>(products) + r * 16 + part * ops::lanes));
+        if constexpr (is_direct<Family, Zero>) return ops::add_i(product, ops::as_i32(ops::set1(grouped ? factors[r] : 0x1.8p23f)));
+        else return ops::add_i(product, from.seed(r, part));
     };
     ops::f32 scale[ops::parts];
     QNT_EACH (part, ops::parts) scale[part] = scales[part];
-    if constexpr (!is_direct<Family, Zero>) {
-        const seed_source<Zero> from(a, meta, at);
-        add_segment<16, ops::parts>([&](int r, int part) QNT_INLINE_LAMBDA { return ops::add_i(product(r, part), from.seed(r, part)); }, factors,
-                                    a.grouped, scale, add);
-    } else if (a.grouped) {
-        add_segment<16, ops::parts>([&](int r, int part)
-                                        QNT_INLINE_LAMBDA { return ops::add_i(product(r, part), ops::as_i32(ops::set1(factors[r]))); },
-                                    factors, true, scale, add);
-    } else {
-        QNT_EACH (r, 16)
-            QNT_EACH (part, ops::parts) add(r, part, ops::to_f32(product(r, part)), ops::set1(factors[r]));
-    }
+    add_segment<16, ops::parts>(total, factors, grouped, scale, add_to_memory<ops::parts>{acc});
 }
 
 // A block has at most so many rows, a multiple of 16.
@@ -343,7 +324,7 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
     std::size_t segment = 0, column = 0;
     std::memset(acc, 0, (to - from) * row_sums * sizeof(float));
     for_segments<Family>(a, panel, [&](const std::uint8_t* w, std::size_t columns, std::size_t lines, const std::uint8_t* meta) QNT_INLINE_LAMBDA {
-        if (a.grouped && meta != end)
+        if (meta != end)
             for (int p = 0; p < Panels; ++p) load_scales(meta + std::size_t(p) * a.panel_bytes, a.scale, scales[p]);
         end = meta;
         std::size_t panel_step = a.panel_bytes;
@@ -354,8 +335,6 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
             lines = is_nibble(Family) ? 2 * lines : lines;
         }
         const bool is_last = segment + 1 == a.segments, is_last_but_one = segment + 2 == a.segments;
-        if (!a.grouped && is_last)
-            for (int p = 0; p < Panels; ++p) load_scales(meta + std::size_t(p) * a.panel_bytes, a.scale, scales[p]);
         for_row_tiles<ops::block_rows>(from, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA {
             constexpr std::size_t count = std::size_t(rows());
             float* const sums = acc + (row - from) * row_sums;
@@ -385,8 +364,8 @@ QNT_NOINLINE void int8_tiled_block(const kernels::gemm_args& a, std::size_t pane
     std::memset(acc, 0, count * 16 * panel_rows * sizeof(float));
     for_segments<Family>(a, panel, [&](const std::uint8_t* w, std::size_t columns, std::size_t lines, const std::uint8_t* meta) QNT_INLINE_LAMBDA {
         const bool is_last = segment + 1 == a.segments, is_last_but_one = segment + 2 == a.segments;
-        if (meta != end && (a.grouped || is_last)) load_scales(meta, a.scale, scales);
-        end = a.grouped ? meta : nullptr;
+        if (meta != end) load_scales(meta, a.scale, scales);
+        end = meta;
         tiles.shape(is_nibble(Family) ? 2 * lines : lines);
         if constexpr (is_direct<Family, Zero>) {
             for (std::size_t i = 0; i < lines * 64; i += 64) prefetch(w + i, prefetch_bytes);
@@ -424,9 +403,7 @@ template <operand_family Family, bool Zero>
 QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin, std::size_t panel_end, std::size_t row_begin,
                             std::size_t row_end) noexcept {
     constexpr int most = Family == operand_family::byte_table ? 1 : ops::int_rows;  // looking up bytes one by one is the bound there
-    // Rows of x that stay in the second-level cache while the panels pass by, in blocks of equal size.
-    const std::size_t rows = row_end - row_begin, in_cache = 262144 / a.codes_stride, limit = in_cache < 64 ? 64 : in_cache,
-                      blocks = ceil_div(rows, limit < most_block_rows ? limit : most_block_rows), block = round_up(ceil_div(rows, blocks), 16);
+    const std::size_t block = rows_of_block(row_end - row_begin, 262144 / a.codes_stride, 64, most_block_rows, 16);
     for (std::size_t from = row_begin; from < row_end; from += block) {
         const std::size_t to = row_end - from < block ? row_end : from + block;
         std::size_t panel = panel_begin;

@@ -109,9 +109,7 @@ QNT_NOINLINE inline float error_sums(const float* w, const float* v, std::size_t
     for (int s = 0; s < 4; ++s) {
         double t[16];
         QNT_EACH (p, ops::parts) ops::store_d(t + p * ops::lanes, total[s][p]);
-        for (int width = 8; width > 0; width /= 2)
-            for (int i = 0; i < width; ++i) t[i] += t[i + width];
-        sums[s] = t[0];
+        sums[s] = tree_sum(t);
     }
     return std::bit_cast<float>(ops::top_i(ops::as_i32(most)));
 }

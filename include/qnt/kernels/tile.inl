@@ -1,8 +1,6 @@
 // What both product kernels share: loading scales, and finishing a tile.
 namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
-constexpr bool is_nibble(operand_family f) { return f == operand_family::nibble_affine || f == operand_family::nibble_table; }
-
 // How far ahead of their use weights are asked for. Measured on Sapphire Rapids, cold int4:32: 10.5 GB/s without, 13.8 at 2 KiB, 14.4 from
 // 4 KiB on, of 17 that plain reading reaches.
 inline constexpr std::size_t prefetch_bytes = 4096;
@@ -64,6 +62,13 @@ QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::
             for (std::size_t i = 0; i < count; ++i) to[i] = a.y_type == scalar_type::f16 ? f16(t[i]).bits : bf16(t[i]).bits;
         }
     }
+}
+
+// Rows of x are taken in blocks of equal size that stay in the second-level cache while the panels pass by. in_cache: how many fit; a block
+// is a multiple of `step`, at most `most`.
+QNT_INLINE std::size_t rows_of_block(std::size_t rows, std::size_t in_cache, std::size_t least, std::size_t most, std::size_t step) {
+    const std::size_t limit = in_cache < least ? least : in_cache < most ? in_cache : most;
+    return round_up(ceil_div(rows, ceil_div(rows, limit)), step);
 }
 
 // Rows [begin, end) in steps of Most, then halves of it, so that any M runs: tile(std::integral_constant<int, R>, row).

@@ -121,30 +121,27 @@ inline void pack_panel(std::byte* panels, const format_info& f, const packed_sha
     const bool nibbles = f.panel == panel_kind::nibble, operands = f.family == operand_family::byte_value;
     bool as_is = true;  // are the bytes of a panel the codes?
     for (std::size_t q = 0; operands && q < 256; ++q) as_is = as_is && (q == 0x80 || f.tables->operands[q] == std::int8_t(q));
-    const std::uint32_t zero = (operands ? std::uint32_t(std::uint8_t(f.tables->operands[f.tables->zero])) : f.tables->zero) * 0x01010101u;
+    const std::uint32_t zero_codes = f.tables->zero * 0x01010101u;
 
     // Four codes from k on, of the row at q.
     const auto four = [&](const std::uint8_t* q, std::size_t k, std::size_t length) {
-        std::uint32_t v = zero;
+        std::uint32_t v = zero_codes;
         if (k + 4 <= length) std::memcpy(&v, q + k, 4);
         else if (k < length) std::memcpy(&v, q + k, length - k);
-        if (!operands) return v;
         const std::uint32_t is_least = v ^ 0x80808080u;  // a byte of it is 0: a code no encoder makes
-        if (as_is && ((is_least - 0x01010101u) & ~is_least & 0x80808080u) == 0) return v;
+        if (!operands || (as_is && ((is_least - 0x01010101u) & ~is_least & 0x80808080u) == 0)) return v;
         std::uint32_t out = 0;
-        for (std::size_t i = 0; i < 4; ++i) {
-            const bool inside = k + i < length;
-            out |= std::uint32_t(std::uint8_t(inside ? f.tables->operands[v >> 8 * i & 255] : std::int8_t(zero & 255))) << 8 * i;
-        }
+        for (std::size_t i = 0; i < 4; ++i) out |= std::uint32_t(std::uint8_t(f.tables->operands[v >> 8 * i & 255])) << 8 * i;
         return out;
     };
+    const std::uint32_t zeros = four(nullptr, 0, 0) * (nibbles ? 0x11u : 1u);
     for (std::size_t g = 0; g < s.groups(); ++g) {
         const std::size_t length = s.group_length(g);
         std::byte* line = panel + g * at.group_bytes;
         for (std::size_t k = 0; k < length; k += at.k_per_line, line += at.line) {
             const std::uint8_t* q = in.codes + s.group_begin(g);
             for (std::size_t lane = 0; lane < panel_rows; ++lane, q += code_step) {
-                std::uint32_t v = nibbles ? zero | zero << 4 : zero;
+                std::uint32_t v = zeros;
                 if (lane < count) v = nibbles ? four(q, k, length) | four(q, k + 4, length) << 4 : four(q, k, length);
                 std::memcpy(line + lane * 4, &v, 4);
             }

@@ -41,29 +41,25 @@ struct ops : avx512vnni::ops {
         }
         // sums[16][16] = x[16 rows, columns] * operands, which are signed or unsigned bytes
         template <bool Odd, bool Signed> QNT_INLINE void multiply(std::int32_t* sums, const std::int8_t* x, std::size_t stride) {
-            if constexpr (Odd) {
-                _tile_zero(1);
-                _tile_loadd(6, x, stride);
-                if constexpr (Signed) _tile_dpbssd(1, 6, 2);
-                else _tile_dpbsud(1, 6, 2);
-                if (lines_ > 16) {
-                    _tile_loadd(7, x + 64, stride);
-                    if constexpr (Signed) _tile_dpbssd(1, 7, 3);
-                    else _tile_dpbsud(1, 7, 3);
-                }
-                _tile_stored(1, sums, 64);
+#define QNT_MULTIPLY(product, sum, first, second) /* tiles are numbers in the instruction: no parameters */ \
+    _tile_zero(sum);                                                                                        \
+    _tile_loadd(first, x, stride);                                                                          \
+    product(sum, first, 2);                                                                                 \
+    if (lines_ > 16) {                                                                                      \
+        _tile_loadd(second, x + 64, stride);                                                                \
+        product(sum, second, 3);                                                                            \
+    }                                                                                                       \
+    _tile_stored(sum, sums, 64)
+            if constexpr (Odd && Signed) {
+                QNT_MULTIPLY(_tile_dpbssd, 1, 6, 7);
+            } else if constexpr (Odd) {
+                QNT_MULTIPLY(_tile_dpbsud, 1, 6, 7);
+            } else if constexpr (Signed) {
+                QNT_MULTIPLY(_tile_dpbssd, 0, 4, 5);
             } else {
-                _tile_zero(0);
-                _tile_loadd(4, x, stride);
-                if constexpr (Signed) _tile_dpbssd(0, 4, 2);
-                else _tile_dpbsud(0, 4, 2);
-                if (lines_ > 16) {
-                    _tile_loadd(5, x + 64, stride);
-                    if constexpr (Signed) _tile_dpbssd(0, 5, 3);
-                    else _tile_dpbsud(0, 5, 3);
-                }
-                _tile_stored(0, sums, 64);
+                QNT_MULTIPLY(_tile_dpbsud, 0, 4, 5);
             }
+#undef QNT_MULTIPLY
         }
 
     private:

@@ -1,7 +1,6 @@
-// What the suites share.
+// Uniform in [-1, 1), the same on every machine.
 #pragma once
-#include <benchmark/benchmark.h>
-
+#include <cstdint>
 #include <random>
 #include <vector>
 
