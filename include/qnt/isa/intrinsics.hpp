@@ -48,8 +48,10 @@ QNT_INLINE void prefetch(const void* p, std::size_t ahead) {
 #define QNT_TARGET_AMX_INT8 "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8"
 #if defined(__clang__)
 #define QNT_TARGET_DOTPROD "dotprod"
+#define QNT_TARGET_I8MM "dotprod,i8mm"
 #else
 #define QNT_TARGET_DOTPROD "arch=armv8.2-a+dotprod"
+#define QNT_TARGET_I8MM "arch=armv8.2-a+dotprod+i8mm"
 #endif
 
 // QNT_UNROLL before a loop over the registers of a tile: they must not be indexed at run time, or they live in memory. The scalar

@@ -17,6 +17,9 @@
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
+#if defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,10 +38,10 @@
     each(scalar, __VA_ARGS__) each(avx2, __VA_ARGS__) each(avx2, __VA_ARGS__) each(avx512, __VA_ARGS__) each(avx512, __VA_ARGS__) \
         each(avx512, __VA_ARGS__)
 #elif defined(__aarch64__)
-//   neon: Armv8-A    dotprod: and the dot products of Armv8.2-A
-#define QNT_ISAS(each, ...) each(scalar, __VA_ARGS__) each(neon, __VA_ARGS__) each(dotprod, __VA_ARGS__)
+//   neon: Armv8-A    dotprod: and the dot products of Armv8.2-A    i8mm: and the 8-bit matrix products of Armv8.6-A
+#define QNT_ISAS(each, ...) each(scalar, __VA_ARGS__) each(neon, __VA_ARGS__) each(dotprod, __VA_ARGS__) each(i8mm, __VA_ARGS__)
 #define QNT_FLOAT_ISAS(each, ...) each(scalar, __VA_ARGS__) each(neon, __VA_ARGS__)
-#define QNT_FLOAT_ISA_OF_EACH(each, ...) each(scalar, __VA_ARGS__) each(neon, __VA_ARGS__) each(neon, __VA_ARGS__)
+#define QNT_FLOAT_ISA_OF_EACH(each, ...) each(scalar, __VA_ARGS__) each(neon, __VA_ARGS__) each(neon, __VA_ARGS__) each(neon, __VA_ARGS__)
 #else
 #define QNT_ISAS(each, ...) each(scalar, __VA_ARGS__)
 #define QNT_FLOAT_ISAS(each, ...) each(scalar, __VA_ARGS__)
@@ -98,9 +101,14 @@ inline unsigned detect() {
 #elif defined(__aarch64__)
     add(id::neon, true);
 #if defined(__linux__)
-    add(id::dotprod, (getauxval(AT_HWCAP) >> 20 & 1u) != 0);  // HWCAP_ASIMDDP
+    const bool dotprod = (getauxval(AT_HWCAP) >> 20 & 1u) != 0;  // HWCAP_ASIMDDP
+    add(id::dotprod, dotprod);
+    add(id::i8mm, dotprod && (getauxval(AT_HWCAP2) >> 13 & 1u) != 0);  // HWCAP2_I8MM
 #elif defined(__APPLE__)
     add(id::dotprod, true);  // every Apple M processor
+    int i8mm = 0;
+    std::size_t size = sizeof i8mm;
+    add(id::i8mm, sysctlbyname("hw.optional.arm.FEAT_I8MM", &i8mm, &size, nullptr, 0) == 0 && i8mm != 0);
 #endif
 #else
     static_cast<void>(add);

@@ -9,6 +9,7 @@
 #include "../isa/avx512vnni/ops.hpp"
 #include "../isa/avxvnni/ops.hpp"
 #include "../isa/dotprod/ops.hpp"
+#include "../isa/i8mm/ops.hpp"
 #include "../isa/isa.hpp"
 #include "../isa/neon/ops.hpp"
 #include "../isa/scalar/ops.hpp"
