@@ -203,7 +203,7 @@ inline void dequantize_row(std::span<float> out, const any_view<layout::panels>&
         detail::contract_violation("qnt::dequantize_row: row " + std::to_string(row) + " into " + std::to_string(out.size()) + " values, w is " +
                                    detail::shape_text(w.shape.rows, w.shape.cols));
     const fp_env env;
-    detail::row_reader<layout::panels>(w).read(row, out.data());
+    detail::row_reader<layout::panels>(w, exact, 1).read(row, 1, out.data(), 0);
 }
 template <class T>
 error_stats compare(const matrix_view<T>& w, const any_view<layout::panels>& packed, compute_mode mode = exact, executor_ref executor = {}) {

@@ -252,6 +252,10 @@ void place_rows(std::byte* data, const format_info& f, const packed_shape& s, st
     if constexpr (std::same_as<Layout, layout::panels>) return pack_panel(data, f, s, first / panel_rows, in, code_step, count);
     const rows_layout at(f, s);
     for (std::size_t row = first; row < first + count; ++row, in.codes += code_step, in.scales += s.groups(), in.zeros += s.groups()) {
+        if (f.is_dense()) {
+            std::memcpy(data + at.codes.begin + row * at.row_bytes, in.codes, at.row_bytes);
+            continue;
+        }
         for (std::size_t k = 0; k < s.cols; ++k) set_bits(data + at.codes.begin + row * at.row_bytes, k, f.bits, in.codes[k]);
         for (std::size_t g = 0; g < s.groups(); ++g) {
             if (!f.is_nested && (f.kind != granularity::tensor || row == 0))
@@ -338,13 +342,13 @@ struct panel_space {
     std::vector<group_range> ranges;
     float largest_error = 0;  // of all rows so far
 
-    explicit panel_space(const packed_shape& s)
+    panel_space(const format_info& f, const packed_shape& s, std::size_t rows = panel_rows)
         : groups(s.groups()),
-          code_step(s.cols + 16),  // encode_row() may write as many behind the last code
-          scales(panel_rows * groups),
+          code_step(round_up(s.cols * (f.is_dense() ? std::size_t(f.bits) / 8 : 1), 4) + 16),  // encode_row() may write 16 behind the last code
+          scales(rows * groups),
           decoded(s.cols),
-          codes(panel_rows * code_step),
-          zeros(panel_rows * groups),
+          codes(rows * code_step),
+          zeros(rows * groups),
           ranges(groups) {}
     unpacked_row row(std::size_t r) { return {&codes[r * code_step], &scales[r * groups], &zeros[r * groups]}; }
 };
@@ -369,7 +373,7 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
     const auto for_blocks = [&](auto&& work) {
         executor.parallel_for(blocks, 1, [&](std::size_t begin, std::size_t end) {
             const fp_env env;
-            panel_space space(s);
+            panel_space space(f, s);
             for (std::size_t b = begin; b < end; ++b) {
                 const std::size_t first = b * panel_rows, count = s.rows - first < panel_rows ? s.rows - first : panel_rows;
                 work(first, dense_block(w, first, count, space.block), space);
@@ -433,15 +437,18 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
     return buffer;
 }
 
-// Element (row, col) of a dense matrix: its byte in the layout.
-template <class Layout> std::size_t dense_at(const format_info& f, const packed_shape& s, std::size_t row, std::size_t col) {
-    const std::size_t size = std::size_t(f.bits) / 8;
-    if constexpr (std::same_as<Layout, layout::rows>) return (row * s.cols + col) * size;
-    const panel_layout at(f, s);
-    return row / panel_rows * at.panel_bytes + at.code_at(row % panel_rows, col, size);
-}
 constexpr scalar_type dense_type(const format_info& f) {
     return f.family == operand_family::dense_f32 ? scalar_type::f32 : f.family == operand_family::dense_f16 ? scalar_type::f16 : scalar_type::bf16;
+}
+
+// n numbers of a dense type at `bytes`, which is aligned for them, as f32, and the reverse.
+inline void to_f32(const std::uint8_t* bytes, std::size_t n, scalar_type type, float* out) {
+    if (type == scalar_type::f32) std::memcpy(out, bytes, n * sizeof(float));
+    else kernels::widen_row[std::size_t(isa::active())](reinterpret_cast<const std::uint16_t*>(bytes), n, type, out);
+}
+inline void from_f32(const float* x, std::size_t n, scalar_type type, std::uint8_t* bytes) {
+    if (type == scalar_type::f32) std::memcpy(bytes, x, n * sizeof(float));
+    else kernels::narrow_row[std::size_t(isa::active())](x, n, type, reinterpret_cast<std::uint16_t*>(bytes));
 }
 
 // Dense formats: numbers narrowed to their type.
@@ -457,16 +464,17 @@ result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f
     first_failure failed;
     executor.parallel_for(ceil_div(s.rows, panel_rows), 1, [&](std::size_t begin, std::size_t end) {
         const fp_env env;
-        std::vector<float> x(s.cols), rounded(s.cols);
-        float largest = 0;
-        for (std::size_t row = begin * panel_rows; row < end * panel_rows && row < s.rows; ++row) {
-            load_block(w, row, 1, x.data());
-            for (std::size_t c = 0; c < s.cols; ++c) {
-                rounded[c] = round_to(type, x[c]);
-                if (!is_finite(rounded[c])) failed.note(row);
-                store_scalar(buffer.data() + dense_at<Layout>(f, s, row, c), type, rounded[c]);
+        panel_space space(f, s);
+        for (std::size_t first = begin * panel_rows; first < end * panel_rows && first < s.rows; first += panel_rows) {
+            const matrix_view<const float> x = dense_block(w, first, s.rows - first < panel_rows ? s.rows - first : panel_rows, space.block);
+            for (std::size_t r = 0; r < x.rows; ++r) {
+                std::uint8_t* const narrow = space.row(r).codes;
+                from_f32(x.row(r), s.cols, type, narrow);
+                to_f32(narrow, s.cols, type, space.decoded.data());
+                if (!range_of(space.decoded.data(), s.cols).finite()) failed.note(first + r);
+                if (options.report) add_errors(errors[first + r], x.row(r), space.decoded.data(), s.cols, space.largest_error);
             }
-            if (options.report) add_errors(errors[row], x.data(), rounded.data(), s.cols, largest);
+            place_rows<Layout>(buffer.data(), f, s, first, space.row(0), space.code_step, x.rows);
         }
     });
     if (failed.any()) {
@@ -497,36 +505,35 @@ result<aligned_buffer> quantize_as(const matrix_view<T>& w, const format_info& f
     else return quantize_into<Code, Layout>(w, f, s, options, executor);
 }
 
-// Row `row` of any packed matrix as f32: the exact values, or those that the integer operands stand for.
+// Rows of any packed matrix as f32: the exact values, or those that the integer operands stand for.
 template <class Layout> class row_reader {
 public:
-    explicit row_reader(const any_view<Layout>& w, compute_mode mode = exact)
+    explicit row_reader(const any_view<Layout>& w, compute_mode mode = exact, std::size_t most_rows = panel_rows)
         : w_(w),
           values_(values_of(*w.format.tables, mode)),
           decoder_(w.format, w.shape, values_.data()),
-          codes_(w.format.is_dense() ? 0 : w.shape.cols),
-          zeros_(w.shape.groups()),
-          scales_(w.shape.groups()),
+          space_(w.format, w.shape, most_rows),
           in_order_(w.columns ? w.shape.cols : 0) {}
     row_reader(const row_reader&) = delete;
     row_reader& operator=(const row_reader&) = delete;
 
-    void read(std::size_t row, float* out) {
-        if (!w_.columns) return read_in_order(row, out);
-        read_in_order(row, in_order_.data());
-        for (std::size_t k = 0; k < w_.shape.cols; ++k) out[w_.columns[k]] = in_order_[k];
+    // Rows [first, first + count), all of one panel and at most most_rows, to out, `step` apart.
+    void read(std::size_t first, std::size_t count, float* out, std::size_t step) {
+        unpack_rows(w_, first, count, space_.row(0), space_.code_step);
+        for (std::size_t r = 0; r < count; ++r, out += step) {
+            if (!w_.columns) {
+                decode(space_.row(r), out);
+                continue;
+            }
+            decode(space_.row(r), in_order_.data());
+            for (std::size_t k = 0; k < w_.shape.cols; ++k) out[w_.columns[k]] = in_order_[k];
+        }
     }
 
 private:
-    void read_in_order(std::size_t row, float* out) {
-        const packed_shape& s = w_.shape;
-        if (w_.format.is_dense()) {
-            const scalar_type type = dense_type(w_.format);
-            for (std::size_t c = 0; c < s.cols; ++c) out[c] = load_scalar(w_.data + dense_at<Layout>(w_.format, s, row, c), type);
-            return;
-        }
-        unpack_row(w_, row, {codes_.data(), scales_.data(), zeros_.data()});
-        decoder_.decode({codes_.data(), scales_.data(), zeros_.data()}, out);
+    void decode(const unpacked_row& row, float* out) const {
+        if (w_.format.is_dense()) to_f32(row.codes, w_.shape.cols, dense_type(w_.format), out);
+        else decoder_.decode(row, out);
     }
     static std::array<float, 256> values_of(const code_tables& t, compute_mode mode) {
         std::array<float, 256> values;
@@ -537,21 +544,27 @@ private:
     any_view<Layout> w_;
     std::array<float, 256> values_;
     row_decoder decoder_;
-    std::vector<std::uint8_t> codes_, zeros_;
-    std::vector<float> scales_, in_order_;
+    panel_space space_;
+    std::vector<float> in_order_;
 };
 
 template <class Layout> void dequantize_rows(const matrix_view<float>& out, const any_view<Layout>& w, executor_ref executor) {
     if (out.rows != w.shape.rows || out.cols != w.shape.cols)
         contract_violation("qnt::dequantize: out[" + std::to_string(out.rows) + ", " + std::to_string(out.cols) + "] must have the shape of w[" +
                            std::to_string(w.shape.rows) + ", " + std::to_string(w.shape.cols) + "]");
-    executor.parallel_for(w.shape.rows, 16, [&](std::size_t begin, std::size_t end) {
+    executor.parallel_for(ceil_div(w.shape.rows, panel_rows), 1, [&](std::size_t begin, std::size_t end) {
         const fp_env env;
         row_reader<Layout> reader(w);
-        std::vector<float> values(w.shape.cols);
-        for (std::size_t r = begin; r < end; ++r) {
-            reader.read(r, values.data());
-            for (std::size_t c = 0; c < w.shape.cols; ++c) out(r, c) = values[c];
+        std::vector<float> values(out.col_stride == 1 ? 0 : panel_rows * out.cols);
+        for (std::size_t first = begin * panel_rows; first < end * panel_rows && first < out.rows; first += panel_rows) {
+            const std::size_t count = out.rows - first < panel_rows ? out.rows - first : panel_rows;
+            if (out.col_stride == 1) {
+                reader.read(first, count, out.row(first), out.row_stride);
+                continue;
+            }
+            reader.read(first, count, values.data(), out.cols);
+            for (std::size_t r = 0; r < count; ++r)
+                for (std::size_t c = 0; c < out.cols; ++c) out(first + r, c) = values[r * out.cols + c];
         }
     });
 }
@@ -568,15 +581,15 @@ error_stats compare_rows(const matrix_view<T>& w, const any_view<Layout>& packed
                            " weights have no int8_activations mode; use exact or automatic");
     const fp_env caller_env;
     std::vector<row_errors> errors(w.rows);
-    executor.parallel_for(w.rows, 16, [&](std::size_t begin, std::size_t end) {
+    executor.parallel_for(ceil_div(w.rows, panel_rows), 1, [&](std::size_t begin, std::size_t end) {
         const fp_env env;
         row_reader<Layout> reader(packed, mode);
-        std::vector<float> x(w.cols), v(w.cols);
+        std::vector<float> block, v(panel_rows * w.cols);
         float largest = 0;
-        for (std::size_t r = begin; r < end; ++r) {
-            load_block(w, r, 1, x.data());
-            reader.read(r, v.data());
-            add_errors(errors[r], x.data(), v.data(), w.cols, largest);
+        for (std::size_t first = begin * panel_rows; first < end * panel_rows && first < w.rows; first += panel_rows) {
+            const matrix_view<const float> x = dense_block(w, first, w.rows - first < panel_rows ? w.rows - first : panel_rows, block);
+            reader.read(first, x.rows, v.data(), w.cols);
+            for (std::size_t r = 0; r < x.rows; ++r) add_errors(errors[first + r], x.row(r), &v[r * w.cols], w.cols, largest);
         }
     });
     error_stats s;
@@ -590,17 +603,10 @@ template <class To, class From> result<aligned_buffer> repack_into(const any_vie
     auto allocated = aligned_buffer::allocate(buffer_bytes_of<To>(w.format, w.shape));
     if (!allocated) return allocated.error();
     aligned_buffer buffer = std::move(*allocated);
-    if (w.format.is_dense()) {
-        const std::size_t size = std::size_t(w.format.bits) / 8;
-        for (std::size_t r = 0; r < w.shape.rows; ++r)
-            for (std::size_t c = 0; c < w.shape.cols; ++c)
-                std::memcpy(buffer.data() + dense_at<To>(w.format, w.shape, r, c), w.data + dense_at<From>(w.format, w.shape, r, c), size);
-        return buffer;
-    }
-    panel_space space(w.shape);
+    panel_space space(w.format, w.shape);
     for (std::size_t first = 0; first < w.shape.rows; first += panel_rows) {
         const std::size_t count = w.shape.rows - first < panel_rows ? w.shape.rows - first : panel_rows;
-        for (std::size_t r = 0; r < count; ++r) unpack_row(w, first + r, space.row(r));
+        unpack_rows(w, first, count, space.row(0), space.code_step);
         place_rows<To>(buffer.data(), w.format, w.shape, first, space.row(0), space.code_step, count);
     }
     return buffer;

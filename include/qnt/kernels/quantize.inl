@@ -87,6 +87,26 @@ template <kernels::code_values Kind> QNT_NOINLINE void decode_row(const kernels:
     }
 }
 
+// Numbers to f16 or bf16, and back.
+QNT_NOINLINE inline void narrow_row(const float* x, std::size_t n, scalar_type type, std::uint16_t* out) noexcept {
+    constexpr std::size_t lanes = std::size_t(ops::lanes);
+    for (std::size_t i = 0; i < n; i += lanes) {
+        const ops::f32 v = load_up_to(x + i, n - i);
+        std::uint16_t last[lanes];
+        store_half(n - i < lanes ? last : out + i, v, type);
+        if (n - i < lanes) std::memcpy(out + i, last, (n - i) * sizeof last[0]);
+    }
+}
+QNT_NOINLINE inline void widen_row(const std::uint16_t* x, std::size_t n, scalar_type type, float* out) noexcept {
+    constexpr std::size_t lanes = std::size_t(ops::lanes);
+    for (std::size_t i = 0; i < n; i += lanes) {
+        std::uint16_t last[lanes] = {};
+        const std::uint16_t* const from =
+            n - i < lanes ? static_cast<const std::uint16_t*>(std::memcpy(last, x + i, (n - i) * sizeof last[0])) : x + i;
+        store_up_to(out + i, load_half(from, type), n - i);
+    }
+}
+
 // Sums in f64 over i of w^2, (w - v)^2, w v and v^2, and the largest |w - v|. 16 partial sums (element i goes to sum i mod 16), added
 // as tree_sum() does. A product of two floats is exact in f64, so that no fused operation changes a sum.
 QNT_NOINLINE inline float error_sums(const float* w, const float* v, std::size_t n, double (&sums)[4]) noexcept {

@@ -48,6 +48,8 @@ template <bool Integers>
 inline constexpr decltype(&isa::scalar::encode_row<Integers>) encode_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(encode_row<Integers>);
 template <code_values Kind>
 inline constexpr decltype(&isa::scalar::decode_row<Kind>) decode_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(decode_row<Kind>);
+inline constexpr decltype(&isa::scalar::narrow_row) narrow_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(narrow_row);
+inline constexpr decltype(&isa::scalar::widen_row) widen_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(widen_row);
 inline constexpr decltype(&isa::scalar::error_sums) error_sums[isa::count] = QNT_FLOAT_ISA_OF_EVERY(error_sums);
 
 }  // namespace QNT_BASELINE

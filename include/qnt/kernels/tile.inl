@@ -9,13 +9,23 @@ inline constexpr std::size_t prefetch_bytes = 4096;
 QNT_INLINE ops::f32 load_up_to(const float* p, std::size_t n) { return n >= std::size_t(ops::lanes) ? ops::load(p) : ops::load_n(p, n); }
 QNT_INLINE void store_up_to(float* p, ops::f32 a, std::size_t n) { n >= std::size_t(ops::lanes) ? ops::store(p, a) : ops::store_n(p, a, n); }
 
+// A register as f16 or bf16, and back.
+QNT_INLINE void store_half(std::uint16_t* to, ops::f32 v, scalar_type type) {
+    if (type == scalar_type::f16) return ops::store_f16(to, v);
+    float t[ops::lanes];
+    ops::store(t, v);
+    for (int i = 0; i < ops::lanes; ++i) to[i] = bf16(t[i]).bits;
+}
+QNT_INLINE ops::f32 load_half(const std::uint16_t* from, scalar_type type) {
+    return type == scalar_type::f16 ? ops::load_f16(from) : ops::load_bf16(from);
+}
+
 // Sixteen scales as f32.
 QNT_INLINE void load_scales(const std::uint8_t* p, scalar_type type, ops::f32 (&out)[ops::parts]) {
     QNT_EACH (part, ops::parts) {
         const std::uint8_t* at = p + std::size_t(part * ops::lanes) * size_of(type);
         if (type == scalar_type::f32) out[part] = ops::load(reinterpret_cast<const float*>(at));
-        else if (type == scalar_type::f16) out[part] = ops::load_f16(reinterpret_cast<const std::uint16_t*>(at));
-        else out[part] = ops::load_bf16(reinterpret_cast<const std::uint16_t*>(at));
+        else out[part] = load_half(reinterpret_cast<const std::uint16_t*>(at), type);
     }
 }
 
@@ -56,10 +66,9 @@ QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::
         if (a.y_type == scalar_type::f32) {
             store_up_to(static_cast<float*>(a.y) + row * a.y_stride + column, r, left);
         } else {
-            float t[ops::lanes];
-            ops::store(t, r);
-            std::uint16_t* to = static_cast<std::uint16_t*>(a.y) + row * a.y_stride + column;
-            for (std::size_t i = 0; i < count; ++i) to[i] = a.y_type == scalar_type::f16 ? f16(t[i]).bits : bf16(t[i]).bits;
+            std::uint16_t t[ops::lanes];
+            store_half(t, r, a.y_type);
+            std::memcpy(static_cast<std::uint16_t*>(a.y) + row * a.y_stride + column, t, count * sizeof t[0]);
         }
     }
 }

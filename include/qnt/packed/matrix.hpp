@@ -80,7 +80,8 @@ inline bool is_permutation(std::span<const std::uint32_t> columns) {
 
 inline namespace QNT_BASELINE {
 
-// One row of a packed matrix, unpacked, its columns in the order of the matrix: cols codes, groups scales (expanded, as f32), groups zero points.
+// One row of a packed matrix, unpacked, its columns in the order of the matrix: cols codes, groups scales (expanded, as f32), groups zero
+// points. Of dense formats the codes are the bytes of the numbers, and there is nothing else.
 struct unpacked_row {
     std::uint8_t* codes;
     float* scales;
@@ -91,6 +92,10 @@ inline void unpack_row(const any_view<layout::rows>& w, std::size_t row, const u
     const rows_layout at(w.format, w.shape);
     const std::size_t groups = w.shape.groups();
     const std::byte* codes = w.data + at.codes.begin + row * at.row_bytes;
+    if (w.format.is_dense()) {
+        std::memcpy(out.codes, codes, at.row_bytes);
+        return;
+    }
     for (std::size_t k = 0; k < w.shape.cols; ++k) out.codes[k] = detail::get_bits(codes, k, w.format.bits);
     for (std::size_t g = 0; g < groups; ++g) {
         const std::size_t i = w.format.kind == granularity::tensor ? 0 : row * groups + g;
@@ -106,28 +111,70 @@ inline void unpack_row(const any_view<layout::rows>& w, std::size_t row, const u
     }
 }
 
-inline void unpack_row(const any_view<layout::panels>& w, std::size_t row, const unpacked_row& out) {
-    const panel_layout at(w.format, w.shape);
-    const std::byte* panel = w.data + row / panel_rows * at.panel_bytes;
-    const std::size_t lane = row % panel_rows;
-    std::uint8_t code_of[256] = {};  // byte_value panels hold operands
-    if (w.format.family == operand_family::byte_value)
-        for (std::size_t q = 0; q < std::size_t{1} << w.format.bits; ++q) {
-            const float value = float(w.format.tables->operands[q]) * w.format.tables->unit;
-            if (value == w.format.tables->values[q]) code_of[std::uint8_t(w.format.tables->operands[q])] = std::uint8_t(q);
+// Rows [first, first + count) of one panel: row r has its codes at out.codes + r * code_step, scales and zero points groups apart.
+inline void unpack_rows(const any_view<layout::panels>& w, std::size_t first, std::size_t count, const unpacked_row& out, std::size_t code_step) {
+    const packed_shape& s = w.shape;
+    const panel_layout at(w.format, s);
+    const std::byte* const panel = w.data + first / panel_rows * at.panel_bytes;
+    const std::size_t lane = first % panel_rows, groups = s.groups();
+    const auto copy_codes = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) {
+        for (std::size_t g = 0; g < groups; ++g) {
+            const std::size_t length = s.group_length(g);
+            const std::byte* line = panel + g * at.group_bytes + lane * 4 * Size;
+            for (std::size_t k = 0; k < length; k += 4, line += at.line)
+                for (std::size_t r = 0; r < count; ++r) {
+                    std::uint8_t* const to = out.codes + r * code_step + (s.group_begin(g) + k) * Size;
+                    if (k + 4 <= length) std::memcpy(to, line + r * 4 * Size, 4 * Size);
+                    else std::memcpy(to, line + r * 4 * Size, (length - k) * Size);
+                }
         }
-    for (std::size_t g = 0; g < w.shape.groups(); ++g) {
-        const std::byte* codes = panel + g * at.group_bytes;
-        for (std::size_t k = 0; k < w.shape.group_length(g); ++k) {
-            unsigned v = unsigned(codes[at.code_at(lane, k)]);
-            if (w.format.panel == panel_kind::nibble) v = at.is_high_nibble(k) ? v >> 4 : v & 15;
-            else if (w.format.family == operand_family::byte_value) v = code_of[v];
-            out.codes[w.shape.group_begin(g) + k] = std::uint8_t(v);
+    };
+    const auto copy_nibbles = [&] {
+        const auto store = [](std::uint8_t* to, std::uint32_t four, std::size_t n) {
+            if (n >= 4) std::memcpy(to, &four, 4);
+            else std::memcpy(to, &four, n);
+        };
+        for (std::size_t g = 0; g < groups; ++g) {
+            const std::size_t length = s.group_length(g);
+            const std::byte* line = panel + g * at.group_bytes + lane * 4;
+            for (std::size_t k = 0; k < length; k += 8, line += at.line)
+                for (std::size_t r = 0; r < count; ++r) {
+                    std::uint8_t* const to = out.codes + r * code_step + s.group_begin(g) + k;
+                    std::uint32_t v;
+                    std::memcpy(&v, line + r * 4, sizeof v);
+                    store(to, v & 0x0f0f0f0fu, length - k);
+                    if (k + 4 < length) store(to + 4, v >> 4 & 0x0f0f0f0fu, length - k - 4);
+                }
         }
-        out.scales[g] = detail::load_scalar(panel + at.scales_at(w.shape, g) + lane * size_of(w.format.scale), w.format.scale);
-        out.zeros[g] = w.format.has_zero() ? std::uint8_t(panel[at.zeros_at(w.shape, g) + lane]) : std::uint8_t{0};
+    };
+    switch (w.format.panel) {
+    case panel_kind::nibble: copy_nibbles(); break;
+    case panel_kind::byte: copy_codes(std::integral_constant<std::size_t, 1>{}); break;
+    case panel_kind::half: copy_codes(std::integral_constant<std::size_t, 2>{}); return;
+    case panel_kind::word: copy_codes(std::integral_constant<std::size_t, 4>{}); return;
     }
+    if (w.format.family == operand_family::byte_value) {
+        const code_tables& t = *w.format.tables;
+        std::uint8_t code_of[256] = {};
+        bool as_is = true;
+        for (std::size_t q = 0; q < std::size_t{1} << w.format.bits; ++q) {
+            if (float(t.operands[q]) * t.unit == t.values[q]) code_of[std::uint8_t(t.operands[q])] = std::uint8_t(q);
+            as_is = as_is && (q == 0x80 || std::uint8_t(t.operands[q]) == q);
+        }
+        for (std::size_t r = 0; r < count && !as_is; ++r)
+            for (std::size_t k = 0; k < s.cols; ++k) out.codes[r * code_step + k] = code_of[out.codes[r * code_step + k]];
+    }
+    for (std::size_t g = 0; g < groups; ++g)
+        for (std::size_t r = 0; r < count; ++r) {
+            out.scales[r * groups + g] = detail::load_scalar(panel + at.scales_at(s, g) + (lane + r) * size_of(w.format.scale), w.format.scale);
+            out.zeros[r * groups + g] = w.format.has_zero() ? std::uint8_t(panel[at.zeros_at(s, g) + lane + r]) : std::uint8_t{0};
+        }
 }
+inline void unpack_rows(const any_view<layout::rows>& w, std::size_t first, std::size_t count, const unpacked_row& out, std::size_t code_step) {
+    const std::size_t groups = w.shape.groups();
+    for (std::size_t r = 0; r < count; ++r) unpack_row(w, first + r, {out.codes + r * code_step, out.scales + r * groups, out.zeros + r * groups});
+}
+inline void unpack_row(const any_view<layout::panels>& w, std::size_t row, const unpacked_row& out) { unpack_rows(w, row, 1, out, 0); }
 
 // The reverse for a whole panel, its first `count` rows: row r has its codes at in.codes + r * code_step, scales and zero points groups
 // apart. What lies beyond the matrix becomes the zero code, so that equal matrices have equal bytes.
@@ -139,6 +186,14 @@ inline void pack_panel(std::byte* panels, const format_info& f, const packed_sha
     bool as_is = true;  // are the bytes of a panel the codes?
     for (std::size_t q = 0; operands && q < 256; ++q) as_is = as_is && (q == 0x80 || f.tables->operands[q] == std::int8_t(q));
     const std::uint32_t zero_codes = f.tables->zero * 0x01010101u;
+    if (f.is_dense()) {
+        const std::size_t step = at.line / panel_rows, row_bytes = step / 4 * s.cols;  // step: 4 numbers
+        for (std::size_t lane = 0; lane < count; ++lane)
+            for (std::size_t byte = 0; byte < row_bytes; byte += step)
+                std::memcpy(panel + byte * panel_rows + lane * step, in.codes + lane * code_step + byte,
+                            row_bytes - byte < step ? row_bytes - byte : step);
+        return;
+    }
 
     // Four codes from k on, of the row at q.
     const auto four = [&](const std::uint8_t* q, std::size_t k, std::size_t length) {

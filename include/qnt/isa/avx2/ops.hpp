@@ -45,6 +45,7 @@ struct ops {
     static QNT_INLINE i32 as_i32(f32 a) { return _mm256_castps_si256(a); }
     static QNT_INLINE f32 to_f32(i32 a) { return _mm256_cvtepi32_ps(a); }
     static QNT_INLINE f32 load_f16(const std::uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+    static QNT_INLINE void store_f16(std::uint16_t* p, f32 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a, 0)); }
     static QNT_INLINE f32 load_bf16(const std::uint16_t* p) {
         return as_f32(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
     }

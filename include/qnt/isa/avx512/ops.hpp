@@ -42,6 +42,7 @@ struct ops {
     static QNT_INLINE i32 as_i32(f32 a) { return _mm512_castps_si512(a); }
     static QNT_INLINE f32 to_f32(i32 a) { return _mm512_cvtepi32_ps(a); }
     static QNT_INLINE f32 load_f16(const std::uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+    static QNT_INLINE void store_f16(std::uint16_t* p, f32 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a, 0)); }
     static QNT_INLINE f32 load_bf16(const std::uint16_t* p) {
         return as_f32(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
     }
