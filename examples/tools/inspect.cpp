@@ -1,0 +1,97 @@
+// qnt-inspect: what is inside of a file of weights.
+//
+//   qnt-inspect model.safetensors                    # header and a table of tensors
+//   qnt-inspect --verify --json gpt2.qnt             # reads all data; the JSON is described in contents.hpp
+//
+// Exit 0: sound. 1: not, one line on stderr says what and where. 2: wrong usage.
+#include <filesystem>
+
+#include <qnt/qnt.hpp>
+
+#include "contents.hpp"
+#include "finite.hpp"
+
+namespace {
+
+using tools::contents;
+using tools::tensor_entry;
+
+struct settings {
+    std::string file;
+    bool json = false, verify = false;
+};
+
+enum class kind { safetensors, archive };
+
+// By its name; a name that says nothing by how it begins. Throws when nothing is known.
+kind kind_of(const std::string& path) {
+    const std::string name = tools::name_of_file(path);
+    if (name.ends_with(".safetensors")) return kind::safetensors;
+    if (name.ends_with(".qnt")) return kind::archive;
+    const auto file = qnt::mapped_file::open(path).value();
+    const auto begins = [&](std::string_view magic) {
+        return file.bytes().size() >= magic.size() && std::memcmp(file.bytes().data(), magic.data(), magic.size()) == 0;
+    };
+    if (begins("\x89QNT")) return kind::archive;
+    const std::string what = qnt::detail::describe_file(file.bytes());
+    if (file.bytes().size() > 8 && file.bytes()[8] == std::byte{'{'}) return kind::safetensors;
+    throw std::runtime_error(path + ": neither its name nor its first bytes are those of a known format" + what +
+                             "; known are safetensors, GGUF, .qnt, .npy and the files of a GPT-2 model");
+}
+
+void check_numbers(const std::string& file, const qnt::safetensors_tensor& t) {
+    const auto fail = [&](const std::string& what) { throw std::runtime_error(file + ": tensor " + qnt::in_quotes(t.name) + ": " + what); };
+    if (t.dtype == qnt::safetensors_dtype::unknown)
+        fail("dtype " + qnt::in_quotes(t.dtype_text) + " is unknown: nothing says what its bytes should be");
+    const std::size_t bad = tools::first_not_finite(t.data, t.dtype_text);
+    if (bad < t.elements) fail("element " + std::to_string(bad) + " is not a finite number");
+}
+
+contents of_safetensors(const settings& s) {
+    const auto file = qnt::safetensors_file::open(s.file).value();
+    contents c{s.file, "safetensors", "", std::filesystem::file_size(s.file), {}, {file.metadata().begin(), file.metadata().end()}, {}, s.verify};
+    for (const qnt::safetensors_tensor& t : file.tensors()) {
+        c.tensors.push_back({t.name, t.shape, t.dtype_text, t.elements, t.data.size()});
+        if (s.verify) check_numbers(s.file, t);
+    }
+    return c;
+}
+
+contents of_archive(const settings& s, qnt::executor_ref executor) {
+    const auto file = qnt::archive::map(s.file).value();
+    if (s.verify) file.verify(executor).value();
+    contents c{s.file, "qnt", "1", file.bytes(), {}, file.metadata(), {}, s.verify};
+    double information = 0, elements = 0;
+    for (const qnt::archive_tensor& t : file.tensors()) {
+        tensor_entry e{t.name, t.shape, t.format.name(), 1, t.data.size()};
+        for (const std::size_t n : t.shape) e.elements *= n;  // the reader has checked it
+        const bool is_matrix = t.layout == qnt::archive_layout::panels;
+        information += double(is_matrix ? qnt::stored_bytes(t.format.info, t.format.shape(t.shape[0], t.shape[1])) : t.data.size());
+        elements += double(e.elements);
+        c.tensors.push_back(std::move(e));
+    }
+    c.facts.emplace_back("effective bits", tools::decimal(elements > 0 ? 8 * information / elements : 0, 4) + " of information, without padding");
+    return c;
+}
+
+void run(const settings& s) {
+    qnt::thread_pool pool;
+    contents c;
+    switch (kind_of(s.file)) {
+    case kind::safetensors: c = of_safetensors(s); break;
+    case kind::archive: c = of_archive(s, pool); break;
+    }
+    if (s.json) std::puts(tools::dump(to_json(c)).c_str());
+    else print(c);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    settings s;
+    CLI::App app{"Shows what is inside of a file of weights: header, metadata, tensors. Exit 1 if it is not sound."};
+    app.add_option("FILE", s.file, "safetensors (file, folder or index.json), GGUF, .qnt, .npy, config.json, vocab.json, merges.txt")->required();
+    app.add_flag("--json", s.json, "one JSON object instead of tables");
+    app.add_flag("--verify", s.verify, "read all data: checksums, finite numbers, every block");
+    return tools::run_program("qnt-inspect", app, argc, argv, [&] { run(s); });
+}
