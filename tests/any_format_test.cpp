@@ -51,6 +51,8 @@ template <class Visit> void for_every_format(Visit visit) {
     visit(named<qnt::nf4<48, qnt::f16>>{"nf4:48:f16"});
     visit(named<qnt::nf4<128, qnt::bf16>>{"nf4:128:bf16"});
     visit(named<qnt::nf4_dq<64>>{"nf4_dq:64"});
+    visit(named<qnt::fp4_bnb<64>>{"fp4_bnb:64"});
+    visit(named<qnt::fp4_bnb<48, qnt::f16>>{"fp4_bnb:48:f16"});
     visit(named<qnt::int4<32>>{"int4:32"});
     visit(named<qnt::int4<16, float>>{"int4:16:f32"});
     visit(named<qnt::uint4<64>>{"uint4:64"});
@@ -239,6 +241,7 @@ TEST_CASE("products with a format as a value are those with the typed one") {
     check(named<qnt::int8_channel>{"int8_channel"});
     check(named<qnt::uint4<48, qnt::bf16>>{"uint4:48:bf16"});
     check(named<qnt::nf4_dq<64>>{"nf4_dq:64"});
+    check(named<qnt::fp4_bnb<64>>{"fp4_bnb:64"});
     check(named<qnt::dense_format<qnt::f16>>{"f16"});
 }
 

@@ -1,6 +1,6 @@
 // Formats and matrices known at run time only: files and policies name formats as text.
 //
-//     any_format::parse("nf4:64")            f32 f16 bf16 | int8 int8_channel | int8:G nf4:G nf4_dq:G int4:G uint4:G, G a multiple of 16
+//     any_format::parse("nf4:64")            f32 f16 bf16 | int8 int8_channel | int8:G nf4:G nf4_dq:G fp4_bnb:G int4:G uint4:G, G a multiple of 16
 //     any_format::parse("int4:32:f32")       grouped formats but nf4_dq take the scale type as a suffix: f16, bf16 or f32
 //     auto w = quantize(view, format, {}, pool).value();       // any_matrix
 //     gemm(y, x, w.view());
@@ -22,11 +22,12 @@ struct known_format {
     const char* default_scale;  // of formats whose scale type can be chosen; else empty
 };
 inline constexpr known_format known_formats[] = {
-    {"f32", info_of<dense_format<float>>, ""},     {"f16", info_of<dense_format<f16>>, ""},
-    {"bf16", info_of<dense_format<bf16>>, ""},     {"int8", info_of<int8>, ""},
-    {"int8_channel", info_of<int8_channel>, ""},   {"int8", info_of<int8_group<dynamic_group>>, "f16"},
-    {"nf4", info_of<nf4<dynamic_group>>, "f32"},   {"nf4_dq", info_of<nf4_dq<dynamic_group>>, ""},
-    {"int4", info_of<int4<dynamic_group>>, "f16"}, {"uint4", info_of<uint4<dynamic_group>>, "f16"},
+    {"f32", info_of<dense_format<float>>, ""},           {"f16", info_of<dense_format<f16>>, ""},
+    {"bf16", info_of<dense_format<bf16>>, ""},           {"int8", info_of<int8>, ""},
+    {"int8_channel", info_of<int8_channel>, ""},         {"int8", info_of<int8_group<dynamic_group>>, "f16"},
+    {"nf4", info_of<nf4<dynamic_group>>, "f32"},         {"nf4_dq", info_of<nf4_dq<dynamic_group>>, ""},
+    {"fp4_bnb", info_of<fp4_bnb<dynamic_group>>, "f32"}, {"int4", info_of<int4<dynamic_group>>, "f16"},
+    {"uint4", info_of<uint4<dynamic_group>>, "f16"},
 };
 }  // namespace detail
 
@@ -85,7 +86,7 @@ inline std::string format_name(const any_format& f) {
 inline error bad_format(std::string_view text, const std::string& why) {
     return {errc::invalid_argument,
             "format '" + std::string(text) + "': " + why +
-                "; formats are f32, f16, bf16, int8, int8_channel, int8:G, nf4:G, nf4_dq:G, int4:G, uint4:G with G a multiple of 16 "
+                "; formats are f32, f16, bf16, int8, int8_channel, int8:G, nf4:G, nf4_dq:G, fp4_bnb:G, int4:G, uint4:G with G a multiple of 16 "
                 "(nf4:64, int4:32), and a scale type behind G if not the default one (int4:32:f32)"};
 }
 
@@ -137,6 +138,7 @@ template <class Visitor> auto visit_code(const format_info& f, Visitor&& visitor
     if (name == int8_code::name) return visitor.template operator()<int8_code>();
     if (name == int4_code::name) return visitor.template operator()<int4_code>();
     if (name == uint4_code::name) return visitor.template operator()<uint4_code>();
+    if (name == fp4_bnb_code::name) return visitor.template operator()<fp4_bnb_code>();
     if (name == nf4_code::name) return visitor.template operator()<nf4_code>();
     return visitor.template operator()<dense_code<float>>();  // what is left are the dense ones, one implementation for all
 }

@@ -25,7 +25,7 @@ namespace qnt {
 // have. NaN, infinities and f16 scales that overflow are errors here too.
 enum class compatibility : std::uint8_t {
     none,
-    // bitsandbytes 0.50 on a CPU, blocks of 32, 64, .. 4096. nf4: codes of x * (1 / absmax), of x / absmax in a last block that is
+    // bitsandbytes 0.50 on a CPU, blocks of 32, 64, .. 4096. nf4 and fp4_bnb: codes of x * (1 / absmax), of x / absmax in a last block that is
     // shorter, absmax >= 1e-38; nested: with the unquantized absmax, whose codes are looked up in 65,536 bins. int8_channel: rne(x * (127 / absmax))
     bitsandbytes,
     // int8_group<32, f16>: codes of x * (1 / (absmax / 127)) with the unrounded scale, halves away from zero
@@ -220,11 +220,13 @@ inline result<void> check_compatibility(const format_info& f, const packed_shape
     const std::string_view code = f.code_name;
     const auto refused = [](const std::string& why) { return error{errc::unsupported, "qnt::quantize: " + why}; };
     if (c == compatibility::bitsandbytes) {
-        const bool is_nf4 = code == "nf4" && f.is_grouped() && s.group >= 32 && s.group <= 4096 && (s.group & (s.group - 1)) == 0;
-        if (f.scale != scalar_type::f32 || !(is_nf4 || (code == "int8" && f.kind == granularity::channel)))
+        const bool is_4bit =
+            (code == "nf4" || code == "fp4_bnb") && f.is_grouped() && s.group >= 32 && s.group <= 4096 && (s.group & (s.group - 1)) == 0;
+        if (f.scale != scalar_type::f32 || !(is_4bit || (code == "int8" && f.kind == granularity::channel)))
             return refused(
-                "bitsandbytes has no such format; compatible are nf4 in groups of 32, 64, .. 4096 with f32 or nested scales, and int8_channel");
-        if (is_nf4 && s.rows > 1 && s.cols % s.group != 0)
+                "bitsandbytes has no such format; compatible are nf4 and fp4_bnb in groups of 32, 64, .. 4096 with f32 or nested scales, and "
+                "int8_channel");
+        if (is_4bit && s.rows > 1 && s.cols % s.group != 0)
             return refused("bitsandbytes cuts the flattened matrix into blocks of " + std::to_string(s.group) + ", which rows of " +
                            std::to_string(s.cols) + " columns are no multiple of; use another group or compat = none");
     }
