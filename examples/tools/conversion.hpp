@@ -57,9 +57,12 @@ inline nlohmann::ordered_json to_json(const conversion& c, const rules& policy) 
     for (const converted_tensor& t : c.tensors) {
         json errors;
         if (const auto& e = t.errors)
-            errors = {{"sqnr_db", number_or_null(e->sqnr_db)}, {"mse", e->mse},
-                      {"max_abs", e->max_abs.error},           {"worst_row", e->worst.row},
-                      {"worst_row_sqnr_db", number_or_null(e->worst.sqnr_db)}, {"zero_groups", e->zero_groups},
+            errors = {{"sqnr_db", number_or_null(e->sqnr_db)},
+                      {"mse", e->mse},
+                      {"max_abs", e->max_abs.error},
+                      {"worst_row", e->worst.row},
+                      {"worst_row_sqnr_db", number_or_null(e->worst.sqnr_db)},
+                      {"zero_groups", e->zero_groups},
                       {"underflowed", e->underflowed}};
         j["tensors"].push_back({{"name", t.name},
                                 {"shape", t.shape},
@@ -91,11 +94,12 @@ inline void print(const conversion& c) {
             quality = decibels(e.errors->sqnr_db);
             worst = std::to_string(e.errors->worst.row) + ": " + decibels(e.errors->worst.sqnr_db);
         }
-        t.add({qnt::printable(e.name, 100), shape_text(e.shape), qnt::printable(e.from), e.to, std::to_string(e.bytes), decimal(e.bits()), quality, worst});
+        t.add({qnt::printable(e.name, 100), shape_text(e.shape), qnt::printable(e.from), e.to, std::to_string(e.bytes), decimal(e.bits()), quality,
+               worst});
     }
     const converted_tensor total = c.total();
-    t.add({std::to_string(c.tensors.size()) + " tensors", std::to_string(total.elements), "", "", std::to_string(total.bytes), decimal(total.bits()), "",
-           ""});
+    t.add({std::to_string(c.tensors.size()) + " tensors", std::to_string(total.elements), "", "", std::to_string(total.bytes), decimal(total.bits()),
+           "", ""});
     t.print(stdout);
 }
 

@@ -33,8 +33,8 @@ public:
         if (part > 0.02) left = time_text(seconds / part * (1 - part)) + " left";
         const std::size_t filled = static_cast<std::size_t>(part * 24);
         char head[96];
-        std::snprintf(head, sizeof head, "[%s%s] %3.0f %%  %-12s  ", std::string(filled, '#').c_str(), std::string(24 - filled, ' ').c_str(), 100 * part,
-                      left.c_str());
+        std::snprintf(head, sizeof head, "[%s%s] %3.0f %%  %-12s  ", std::string(filled, '#').c_str(), std::string(24 - filled, ' ').c_str(),
+                      100 * part, left.c_str());
         winsize size{};
         const std::size_t columns = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
         const std::string line = (head + qnt::printable(next, 40)).substr(0, columns - 1);

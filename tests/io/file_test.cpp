@@ -107,6 +107,38 @@ TEST_CASE("a file that is not finished leaves nothing behind") {
     CHECK(text_of(path) == "old");
 }
 
+TEST_CASE("what a killed process left is removed by the next writer of the same file, what is being written stays") {
+    const temp_folder folder;
+    const std::string path = folder / "out";
+    REQUIRE(::mkdir((folder / ".qnt-tmp-out-1").c_str(), 0700) == 0);  // in the way, and none of ours
+    const ::pid_t killed = ::fork();
+    if (killed == 0) {
+        auto w = atomic_file_writer::create(path).value();
+        const auto other = atomic_file_writer::create(folder / "other").value();
+        if (w.write(as_bytes("half"))) ::raise(SIGKILL);
+        ::_exit(1);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(killed, &status, 0) == killed);
+    REQUIRE(WIFSIGNALED(status));
+    CHECK(folder.files() == 3);
+    {
+        auto first = atomic_file_writer::create(path).value(), second = atomic_file_writer::create(path).value();
+        CHECK(folder.files() == 4);
+        REQUIRE(first.write(as_bytes("first")));
+        REQUIRE(second.write(as_bytes("second")));
+        REQUIRE(second.commit());
+        const auto third = atomic_file_writer::create(path).value();
+        REQUIRE(first.commit());
+        CHECK(text_of(path) == "first");
+    }
+    CHECK(folder.files() == 3);
+    CHECK(text_of(folder / ".qnt-tmp-other-0").empty());
+    REQUIRE(atomic_file_writer::create(folder / "other"));
+    CHECK(folder.files() == 2);
+    REQUIRE(atomic_file_writer::create(folder / std::string(250, 'x')).has_value());
+}
+
 TEST_CASE("a full disk leaves the old file") {
     const temp_folder folder;
     const std::string path = folder / "out";

@@ -1,12 +1,12 @@
 // Files: mapped, read into huge pages, and written so that no reader ever sees half of one. POSIX.
 #pragma once
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <span>
@@ -151,7 +151,7 @@ private:
 
 // Writes a file that appears under its name only when it is complete and on the disk: the bytes go to a temporary file in the same
 // folder, which commit() renames. Whatever happens before leaves the old file as it was, and the destructor removes the temporary
-// one (a killed process leaves it, named `.qnt-tmp-*`). An existing file keeps its permissions, a symbolic link stays one.
+// one (a killed process leaves it, named `.qnt-tmp-NAME-N`; the next writer of this file removes it). An existing file keeps its permissions, a symbolic link stays one.
 class atomic_file_writer {
 public:
     // Errors: io, not_found (no such folder), invalid_argument (the name is that of a folder or device).
@@ -190,8 +190,6 @@ private:
 };
 
 namespace detail {
-inline std::atomic<unsigned> temporary_files{0};
-
 inline namespace QNT_BASELINE {
 
 inline std::string folder_of(const std::string& path) {
@@ -199,13 +197,27 @@ inline std::string folder_of(const std::string& path) {
     return slash == std::string::npos ? "." : path.substr(0, slash + 1);
 }
 
-// Opens a new file in the folder of `path`; its name goes to `name`.
+// Is `fd` the file of this name still, and locked by us? `unless_known`: the answer where the file system has no locks.
+inline bool holds(int fd, const std::string& name, bool unless_known) {
+    struct stat own {
+    }, named{};
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0 && (errno == EWOULDBLOCK || !unless_known)) return false;
+    return ::fstat(fd, &own) == 0 && ::lstat(name.c_str(), &named) == 0 && own.st_ino == named.st_ino && own.st_dev == named.st_dev;
+}
+
+// Opens a new file in the folder of `path`; its name, which tells that of `path`, goes to `name`. Who writes such a file keeps it locked:
+// one that is not was left by a killed process, and is removed.
 inline file_handle open_temporary(const std::string& path, std::string& name) {
-    for (int attempt = 0; attempt < 100; ++attempt) {  // a name can be taken by what a killed process left
-        name = folder_of(path) + "/.qnt-tmp-" + std::to_string(::getpid()) + '-' + std::to_string(temporary_files++);
-        const int fd = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0 || errno != EEXIST) return file_handle(fd);
+    const std::string stem = folder_of(path) + "/.qnt-tmp-" + path.substr(path.rfind('/') + 1).substr(0, 200) + '-';
+    for (int attempt = 0; attempt < 1000; ++attempt) {
+        name = stem + std::to_string(attempt / 2);  // each twice: what was left behind is gone the second time
+        file_handle file(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+        if (file.get() < 0 && errno != EEXIST) return file;
+        if (file.get() >= 0 && holds(file.get(), name, true)) return file;
+        const file_handle old(file.get() >= 0 ? -1 : ::open(name.c_str(), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+        if (old.get() >= 0 && holds(old.get(), name, false)) ::unlink(name.c_str());
     }
+    errno = EEXIST;
     return {};
 }
 
