@@ -2,11 +2,13 @@
 #pragma once
 #include <signal.h>
 
+#include <atomic>
 #include <initializer_list>
 
 namespace tools {
 
-inline volatile std::sig_atomic_t interrupted = 0;
+inline std::atomic<int> interrupted{0};  // a signal may come to any thread
+static_assert(std::atomic<int>::is_always_lock_free);
 
 inline void note_interrupts() {
     struct sigaction note {};

@@ -5,7 +5,7 @@
 //       return tools::run_program("qnt-inspect", app, argc, argv, [&] { ... });
 //   }
 //
-// Exit 0: done. 1: the input is not sound, or what was asked cannot be done. 2: wrong usage.
+// Exit 0: done. 1: the input is not sound, or what was asked cannot be done. 2: wrong usage. 130: interrupted.
 #pragma once
 #include <cerrno>
 #include <cstdio>
@@ -23,6 +23,8 @@ namespace tools {
 struct usage_error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
+
+struct interruption : std::exception {};
 
 // One line, names of files and tensors in it escaped.
 inline void complain(const char* program, const std::string& message) {
@@ -48,6 +50,9 @@ template <class Run> int run_program(const char* name, CLI::App& app, int argc, 
     } catch (const usage_error& e) {
         complain(name, e.what());
         return 2;
+    } catch (const interruption&) {
+        complain(name, "interrupted, nothing was changed");
+        return 130;
     } catch (const std::bad_alloc&) {
         complain(name, "out of memory");
     } catch (const std::exception& e) {

@@ -1,0 +1,39 @@
+// A checkpoint into a .qnt.
+#pragma once
+#include "job.hpp"
+
+namespace tools {
+
+#define QNT_TEXT_OF(x) #x
+#define QNT_VERSION_TEXT(major, minor, patch) QNT_TEXT_OF(major) "." QNT_TEXT_OF(minor) "." QNT_TEXT_OF(patch)
+
+// Where the archive comes from. No folders and no times: equal inputs give equal bytes.
+inline text_pairs provenance_of(const job& j, const std::string& in) {
+    text_pairs texts{{"source", name_of_file(in)},
+                     {"source_format", j.in.format},
+                     {"qnt_version", QNT_VERSION_TEXT(QNT_VERSION_MAJOR, QNT_VERSION_MINOR, QNT_VERSION_PATCH)}};
+    texts.insert(texts.end(), j.in.texts.begin(), j.in.texts.end());
+    return texts;
+}
+
+inline std::vector<converted_tensor> to_archive(const job& j, const std::string& in) {
+    const qnt::policy policy = j.policy.as_policy();
+    steps work(j);
+    qnt::quantize_model_options options{.strict = j.is_strict, .metadata = provenance_of(j, in)};
+    options.progress = [&](std::size_t done, std::size_t, const std::string&) { return work.before(done); };
+    const auto report = j.is_plan ? qnt::plan_model(j.in.tensors, policy) : qnt::quantize_model(j.in.tensors, policy, j.out, options, j.executor);
+    if (!report && report.error().code == qnt::errc::cancelled) throw interruption();
+    std::vector<converted_tensor> tensors;
+    for (std::size_t i = 0; i < report.value().tensors.size(); ++i) {
+        const qnt::tensor_report& r = report->tensors[i];
+        const qnt::checkpoint_tensor& t = j.in.tensors[i];
+        const std::size_t bytes = r.kept ? r.report.bytes : qnt::streamed_bytes(r.format.info, r.format.shape(r.shape[0], r.shape[1]));
+        converted_tensor c{r.name, r.shape, "", r.format.name(), source::elements_of(t), bytes, r.report.bytes};
+        c.is_kept = r.kept;
+        if (!j.is_plan && !r.kept) c.errors = r.report;
+        tensors.push_back(std::move(c));
+    }
+    return tensors;
+}
+
+}  // namespace tools
