@@ -7,6 +7,8 @@
 // The architecture: Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.3 (pre-layer-norm
 // transformer, learned positions, output head tied to the token embedding).
 #pragma once
+#include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -17,12 +19,15 @@
 
 namespace gpt2 {
 
+using weights = qnt::any_view<qnt::layout::panels>;
+
+// Views into what the model keeps.
 struct linear {
-    qnt::any_matrix weight;   // [out, in]
-    std::vector<float> bias;  // [out]
+    weights weight;               // [out, in]
+    std::span<const float> bias;  // [out]
 };
 struct norm {
-    std::vector<float> gain, bias;  // [n_embd]
+    std::span<const float> gain, bias;  // [n_embd]
 };
 struct layer {
     norm ln_1;
@@ -33,14 +38,7 @@ struct layer {
     linear mlp_c_proj;  // [n_embd, n_inner]
 };
 
-// What became of one matrix.
-struct tensor_report {
-    std::string name;
-    qnt::any_format format;
-    qnt::quantization_report report;
-};
-
-struct load_options;
+using tensor_report = qnt::tensor_report;  // what became of one matrix
 
 // Immutable: any number of sessions may share one. load.hpp makes them.
 class model {
@@ -53,23 +51,28 @@ public:
     double effective_bits() const { return 8.0 * double(bytes_) / double(parameters_); }
 
     // The parts, for session.
-    const qnt::any_matrix& wte() const { return wte_; }                                                           // [vocab, n_embd]
-    std::span<const float> position(std::size_t p) const { return {&wpe_[p * config_.n_embd], config_.n_embd}; }  // [n_embd]
-    const qnt::any_matrix& head() const { return wte_; }                                                          // [vocab, n_embd], tied to wte
+    const weights& wte() const { return wte_; }                                                                        // [vocab, n_embd]
+    const weights& head() const { return head_; }                                                                      // the same if it is tied
+    std::span<const float> position(std::size_t p) const { return wpe_.subspan(p * config_.n_embd, config_.n_embd); }  // [n_embd]
     std::span<const layer> layers() const { return layers_; }
     const norm& ln_f() const { return ln_f_; }
 
 private:
-    friend model load_model(const std::string& folder, const load_options& options, qnt::executor_ref executor);
+    friend class model_builder;
 
     gpt2::config config_;
     qnt::compute_mode mode_ = qnt::automatic;
-    qnt::any_matrix wte_;
-    std::vector<float> wpe_;  // [n_ctx, n_embd]
+    weights wte_, head_;
+    std::span<const float> wpe_;  // [n_ctx, n_embd]
     std::vector<layer> layers_;
     norm ln_f_;
     std::vector<tensor_report> reports_;
     std::size_t parameters_ = 0, bytes_ = 0;
+
+    // What the views show.
+    std::vector<qnt::any_matrix> matrices_;
+    std::vector<std::vector<float>> arrays_;
+    std::shared_ptr<const qnt::archive> archive_;
 };
 
 // A sequence in progress: the keys and values of what it has seen.
@@ -142,7 +145,7 @@ private:
             if (ids[i] < 0 || std::size_t(ids[i]) >= c.vocab_size)
                 throw std::runtime_error("token " + std::to_string(ids[i]) + " is not in the vocabulary of " + std::to_string(c.vocab_size));
             const std::span<float> row{&x_[i * c.n_embd], c.n_embd};
-            qnt::dequantize_row(row, model_->wte().view(), std::size_t(ids[i]));
+            qnt::dequantize_row(row, model_->wte(), std::size_t(ids[i]));
             const std::span<const float> at = model_->position(position_ + i);
             for (std::size_t k = 0; k < c.n_embd; ++k) row[k] += at[k];
         }
@@ -154,15 +157,14 @@ private:
         const matrix normed{normed_.data(), count, c.n_embd};
         qnt::layer_norm(normed, const_matrix{&x_[first * c.n_embd], count, c.n_embd}, model_->ln_f().gain, model_->ln_f().bias, c.layer_norm_epsilon,
                         executor_);
-        qnt::gemm(matrix{out, count, c.vocab_size}, const_matrix(normed), model_->head().view(),
-                  {.mode = mode_of(model_->wte()), .executor = executor_});
+        qnt::gemm(matrix{out, count, c.vocab_size}, const_matrix(normed), model_->head(), {.mode = mode_of(model_->head()), .executor = executor_});
     }
 
     void product(const matrix& y, const matrix& x, const linear& w, const qnt::epilogue_list& epilogue) {
-        qnt::gemm(y, const_matrix(x), w.weight.view(), {.mode = mode_of(w.weight), .epilogue = epilogue, .executor = executor_});
+        qnt::gemm(y, const_matrix(x), w.weight, {.mode = mode_of(w.weight), .epilogue = epilogue, .executor = executor_});
     }
     // Dense matrices (a policy may mix) have one mode only.
-    qnt::compute_mode mode_of(const qnt::any_matrix& w) const { return w.format().info.is_dense() ? qnt::exact : model_->mode(); }
+    qnt::compute_mode mode_of(const weights& w) const { return w.format.is_dense() ? qnt::exact : model_->mode(); }
 
     const model* model_;
     qnt::executor_ref executor_;

@@ -9,6 +9,8 @@
 #pragma once
 #include <deque>
 #include <functional>
+#include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,9 +21,14 @@ namespace qnt {
 
 struct checkpoint_tensor {
     std::string name;
-    std::vector<std::size_t> shape;                    // as stored, row-major
-    bool transposed = false;                           // a matrix stored as [in, out], as GPT-2's Conv1D: said by the loader, never guessed
-    std::function<result<std::vector<float>>()> read;  // all elements, row-major; called once, when its turn comes
+    std::vector<std::size_t> shape;                              // as stored, row-major
+    bool transposed = false;                                     // a matrix stored as [in, out], as GPT-2's Conv1D: said by the loader, never guessed
+    std::function<result<std::vector<float>>()> read = nullptr;  // all elements, row-major; called once, when its turn comes
+    bool is_array = false;                                       // no factor of products, though it may have two dimensions: numbers are kept
+    std::string stored_as = {};                                  // for people: "F16", "Q4_0", "nf4:64"
+    // Where the stored numbers are those of a format of qnt, codes and scales: which one, and how to have them without any loss.
+    std::optional<any_format> packed_format = {};
+    std::function<result<any_matrix>()> read_packed = nullptr;  // [rows, cols] as stored, whatever `transposed` says
 };
 using checkpoint = std::vector<checkpoint_tensor>;
 
@@ -30,6 +37,7 @@ struct tensor_report {
     std::vector<std::size_t> shape;  // [out, in] of matrices
     any_format format;
     bool kept = false;           // not a matrix: numbers as they were, in `format`
+    bool lossless = false;       // codes and scales of the checkpoint as they were
     quantization_report report;  // of matrices; of kept tensors the bytes only
 };
 
@@ -68,6 +76,66 @@ result<void> keep_array(archive_writer& out, kept_arrays<T>& kept, const std::st
     return out.add(name, std::span<const T>(kept.back()), shape);
 }
 
+// Of codes that were taken over.
+inline quantization_report lossless_report(const any_view<layout::panels>& w) {
+    quantization_report r;
+    r.rows = w.shape.rows;
+    r.cols = w.shape.cols;
+    r.sqnr_db = std::numeric_limits<double>::infinity();
+    r.cosine = 1;
+    r.bytes = stored_bytes(w.format, w.shape);
+    r.bits = bits_per_weight(w.format, w.shape);
+    r.groups = rows_layout::scale_count(w.format, w.shape);
+    return r;
+}
+
+// The stored codes of t, with the report of quantizing them without error.
+inline result<any_matrix> take_packed(const checkpoint_tensor& t, quantization_report& r) {
+    auto packed = t.read_packed();
+    if (!packed) return packed;
+    const any_format& f = packed->format();
+    if (!(f == *t.packed_format) || packed->rows() != t.shape[0] || packed->cols() != t.shape[1])
+        return error{errc::invalid_argument, "the loader read " + f.name() + " " + shape_text(packed->rows(), packed->cols()) + ", it says " +
+                                                 t.packed_format->name() + " " + shape_text(t.shape[0], t.shape[1])};
+    r = lossless_report(packed->view());
+    return packed;
+}
+
+// All elements of t.
+inline result<std::vector<float>> read_all(const checkpoint_tensor& t) {
+    auto values = t.read();
+    if (!values) return values;
+    std::size_t elements = 1;
+    bool fits = true;
+    for (const std::size_t d : t.shape) fits = fits && !__builtin_mul_overflow(elements, d, &elements);
+    if (!fits || values->size() != elements)
+        return error{errc::invalid_argument,
+                     "the loader read " + std::to_string(values->size()) + " elements, the shape is " + archive_shape_text(t.shape)};
+    return values;
+}
+
+}  // namespace QNT_BASELINE
+}  // namespace detail
+
+inline namespace QNT_BASELINE {
+
+// A matrix of a checkpoint, [out, in], in r.format: its stored codes where they are of this format, else quantized. Fills in the rest of
+// r. Errors: those of quantize() and of the loader.
+inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, tensor_report& r, bool strict = false, executor_ref executor = {}) {
+    r.shape = {t.shape[t.transposed], t.shape[!t.transposed]};
+    r.lossless = t.read_packed && !t.transposed && t.packed_format == r.format;
+    if (r.lossless) return detail::take_packed(t, r.report);
+    const auto values = detail::read_all(t);
+    if (!values) return values.error();
+    const matrix_view<const float> stored{values->data(), t.shape[0], t.shape[1]};
+    return quantize(t.transposed ? stored.transposed() : stored, r.format, {.strict = strict, .report = &r.report}, executor);
+}
+
+}  // namespace QNT_BASELINE
+
+namespace detail {
+inline namespace QNT_BASELINE {
+
 // One tensor of a checkpoint into the archive.
 class model_quantizer {
 public:
@@ -76,15 +144,16 @@ public:
     result<tensor_report> add(const checkpoint_tensor& t) {
         const auto format = rules_.format_for(t.name);
         if (!format) return format.error();
-        const auto values = t.read();
-        if (!values) return values.error();
-        std::size_t elements = 1;
-        for (const std::size_t d : t.shape) elements *= d;
-        if (values->size() != elements)
-            return error{errc::invalid_argument,
-                         "the loader read " + std::to_string(values->size()) + " elements, the shape has " + std::to_string(elements)};
-        tensor_report r{t.name, t.shape, *format, t.shape.size() != 2, {}};
-        QNT_TRY(r.kept ? keep(r, *values) : quantize_matrix(r, *values, t.transposed));
+        tensor_report r{t.name, t.shape, *format, t.is_array || t.shape.size() != 2, false, {}};
+        if (r.kept) {
+            const auto values = read_all(t);
+            if (!values) return values.error();
+            QNT_TRY(keep(r, *values));
+            return r;
+        }
+        auto packed = quantize_tensor(t, r, strict_, executor_);
+        if (!packed) return packed.error();
+        QNT_TRY(out_.add(r.name, std::move(*packed)));
         return r;
     }
     result<void> finish(const std::string& path, const std::vector<std::pair<std::string, std::string>>& metadata) {
@@ -94,13 +163,6 @@ public:
     }
 
 private:
-    result<void> quantize_matrix(tensor_report& r, const std::vector<float>& values, bool transposed) {
-        const matrix_view<const float> stored{values.data(), r.shape[0], r.shape[1]}, w = transposed ? stored.transposed() : stored;
-        r.shape = {w.rows, w.cols};
-        auto packed = quantize(w, r.format, {.strict = strict_, .report = &r.report}, executor_);
-        if (!packed) return packed.error();
-        return out_.add(r.name, std::move(*packed));
-    }
     result<void> keep(tensor_report& r, const std::vector<float>& values) {
         if (!r.format.info.is_dense()) r.format = format_of<dense_format<float>>();
         const scalar_type type = dense_type(r.format.info);
