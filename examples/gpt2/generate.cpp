@@ -11,7 +11,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "model.hpp"
+#include "load.hpp"
 #include "program.hpp"
 #include "sampler.hpp"
 #include "tokenizer.hpp"
@@ -107,7 +107,7 @@ void run(const settings& s) {
     if (!s.isa.empty()) qnt::isa::force(qnt::isa::parse(s.isa).value()).value();
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
     const auto start = std::chrono::steady_clock::now();
-    const gpt2::model model = gpt2::model::load(s.model, options_of(s), pool);
+    const gpt2::model model = gpt2::load_model(s.model, options_of(s), pool);
     const gpt2::tokenizer tokenizer(s.model);
     if (tokenizer.vocab_size() != model.config().vocab_size)
         throw std::runtime_error(s.model + ": vocab.json has " + std::to_string(tokenizer.vocab_size()) + " tokens, config.json says " +

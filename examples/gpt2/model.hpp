@@ -1,71 +1,33 @@
 // GPT-2 assembled from qnt: configuration, weights in any format, and the forward pass.
 //
-//   gpt2::model model = gpt2::model::load("examples/models/qnt-gpt2-5m", {.weights = {{"*", qnt::use<qnt::int8_channel>}}}, pool);
+//   gpt2::model model = gpt2::load_model("examples/models/qnt-gpt2-5m", {.weights = {{"*", qnt::use<qnt::int8_channel>}}}, pool);
 //   gpt2::session session(model, pool);
 //   std::span<const float> logits = session.forward(ids);                  // [vocab] after the last id; the session remembers
 //
 // The architecture: Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.3 (pre-layer-norm
 // transformer, learned positions, output head tied to the token embedding).
 #pragma once
-#include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
+#include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include <qnt/qnt.hpp>
 
+#include "config.hpp"
+
 namespace gpt2 {
 
-// Of config.json; names as there.
-struct config {
-    std::size_t n_layer = 0, n_embd = 0, n_head = 0, n_ctx = 0, vocab_size = 0, n_inner = 0;
-    float layer_norm_epsilon = 1e-5f;
+using weights = qnt::any_view<qnt::layout::panels>;
 
-    std::size_t head_size() const { return n_embd / n_head; }
-};
-
-// Throws std::runtime_error naming the file and the field.
-inline config read_config(const std::string& path) {
-    const auto refuse = [&](const std::string& why) { throw std::runtime_error(path + ": " + why); };
-    std::ifstream file(path);
-    if (!file) refuse("cannot be opened");
-    const nlohmann::json json = nlohmann::json::parse(file, nullptr, false);
-    if (!json.is_object()) refuse("not a JSON object");
-    const auto size = [&](const char* field, std::size_t most) -> std::size_t {
-        if (!json.contains(field) || !json[field].is_number_unsigned()) refuse("'" + std::string(field) + "' is missing or not a whole number");
-        const auto value = json[field].get<std::size_t>();
-        if (value == 0 || value > most)
-            refuse("'" + std::string(field) + "' is " + std::to_string(value) + ", it should be from 1 to " + std::to_string(most));
-        return value;
-    };
-    if (json.value("model_type", "gpt2") != "gpt2") refuse("'model_type' is '" + json["model_type"].get<std::string>() + "', only gpt2 is supported");
-    const std::string activation = json.value("activation_function", "gelu_new");
-    if (activation != "gelu_new" && activation != "gelu_pytorch_tanh")
-        refuse("'activation_function' is '" + activation + "', only gelu_new is supported");
-    config c;
-    c.n_layer = size("n_layer", 1024);
-    c.n_embd = size("n_embd", 1 << 16);
-    c.n_head = size("n_head", 1024);
-    c.n_ctx = size(json.contains("n_ctx") ? "n_ctx" : "n_positions", 1 << 20);
-    c.vocab_size = size("vocab_size", 1 << 22);
-    c.n_inner = json.contains("n_inner") && !json["n_inner"].is_null() ? size("n_inner", 1 << 18) : 4 * c.n_embd;
-    if (json.contains("layer_norm_epsilon")) {
-        if (!json["layer_norm_epsilon"].is_number()) refuse("'layer_norm_epsilon' is not a number");
-        c.layer_norm_epsilon = json["layer_norm_epsilon"].get<float>();
-    }
-    if (c.n_embd % c.n_head != 0)
-        refuse("'n_embd' (" + std::to_string(c.n_embd) + ") is not a multiple of 'n_head' (" + std::to_string(c.n_head) + ")");
-    return c;
-}
-
+// Views into what the model keeps.
 struct linear {
-    qnt::any_matrix weight;   // [out, in]
-    std::vector<float> bias;  // [out]
+    weights weight;               // [out, in]
+    std::span<const float> bias;  // [out]
 };
 struct norm {
-    std::vector<float> gain, bias;  // [n_embd]
+    std::span<const float> gain, bias;  // [n_embd]
 };
 struct layer {
     norm ln_1;
@@ -76,26 +38,11 @@ struct layer {
     linear mlp_c_proj;  // [n_embd, n_inner]
 };
 
-struct load_options {
-    // Formats of the matrices, by tensor name without prefix: "wte", "h.0.attn.c_attn", ... The tied head is wte.
-    qnt::policy weights{{"*", qnt::keep<float>}};
-    qnt::compute_mode mode = qnt::automatic;
-};
+using tensor_report = qnt::tensor_report;  // what became of one matrix
 
-// What became of one matrix.
-struct tensor_report {
-    std::string name;
-    qnt::any_format format;
-    qnt::quantization_report report;
-};
-
-// Immutable: any number of sessions may share one.
+// Immutable: any number of sessions may share one. load.hpp makes them.
 class model {
 public:
-    // From a folder in Hugging Face's layout (config.json, model.safetensors), quantizing what the policy says. Throws
-    // std::runtime_error or qnt::exception naming file, tensor and shape.
-    static model load(const std::string& folder, const load_options& options, qnt::executor_ref executor);
-
     const gpt2::config& config() const { return config_; }
     qnt::compute_mode mode() const { return mode_; }
     std::span<const tensor_report> matrices() const { return reports_; }
@@ -104,77 +51,29 @@ public:
     double effective_bits() const { return 8.0 * double(bytes_) / double(parameters_); }
 
     // The parts, for session.
-    const qnt::any_matrix& wte() const { return wte_; }                                                           // [vocab, n_embd]
-    std::span<const float> position(std::size_t p) const { return {&wpe_[p * config_.n_embd], config_.n_embd}; }  // [n_embd]
+    const weights& wte() const { return wte_; }                                                                        // [vocab, n_embd]
+    const weights& head() const { return head_; }                                                                      // the same if it is tied
+    std::span<const float> position(std::size_t p) const { return wpe_.subspan(p * config_.n_embd, config_.n_embd); }  // [n_embd]
     std::span<const layer> layers() const { return layers_; }
     const norm& ln_f() const { return ln_f_; }
 
 private:
+    friend class model_builder;
+
     gpt2::config config_;
     qnt::compute_mode mode_ = qnt::automatic;
-    qnt::any_matrix wte_;
-    std::vector<float> wpe_;  // [n_ctx, n_embd]
+    weights wte_, head_;
+    std::span<const float> wpe_;  // [n_ctx, n_embd]
     std::vector<layer> layers_;
     norm ln_f_;
     std::vector<tensor_report> reports_;
     std::size_t parameters_ = 0, bytes_ = 0;
+
+    // What the views show.
+    std::vector<qnt::any_matrix> matrices_;
+    std::vector<std::vector<float>> arrays_;
+    std::shared_ptr<const qnt::archive> archive_;
 };
-
-inline model model::load(const std::string& folder, const load_options& options, qnt::executor_ref executor) {
-    model m;
-    m.config_ = read_config(folder + "/config.json");
-    m.mode_ = options.mode;
-    const gpt2::config& c = m.config_;
-    const std::string path = folder + "/model.safetensors";
-    const auto file = qnt::safetensors_file::open(path).value();
-    const std::string prefix = file.find("transformer.wte.weight") ? "transformer." : "";
-
-    // A tensor by its name without prefix, as f32, of just this shape.
-    const auto read = [&](const std::string& name, std::vector<std::size_t> shape) {
-        const qnt::safetensors_tensor& t = *file.find(prefix + name).value();
-        const auto text = [](std::span<const std::size_t> s) {
-            std::string out = "[";
-            for (const std::size_t d : s) out += (out.size() > 1 ? ", " : "") + std::to_string(d);
-            return out + "]";
-        };
-        if (t.shape != shape)
-            throw std::runtime_error(path + ": tensor '" + t.name + "' has shape " + text(t.shape) + ", config.json says " + text(shape));
-        std::vector<float> values = file.read_f32(t.name).value();
-        m.parameters_ += values.size();
-        return values;
-    };
-    const auto vector = [&](const std::string& name, std::size_t n) {
-        auto v = read(name, {n});
-        m.bytes_ += v.size() * sizeof(float);
-        return v;
-    };
-    const auto quantize = [&](const std::string& name, const qnt::matrix_view<const float>& w) {
-        tensor_report r{name, options.weights.format_for(name).value(), {}};
-        auto q = qnt::quantize(w, r.format, {.report = &r.report}, executor);
-        if (!q) throw std::runtime_error(path + ": tensor '" + prefix + name + ".weight': " + q.error().message);
-        m.bytes_ += r.report.bytes;
-        m.reports_.push_back(std::move(r));
-        return std::move(*q);
-    };
-    // GPT-2 stores these as Conv1D, [in, out].
-    const auto conv1d = [&](const std::string& name, std::size_t out, std::size_t in) {
-        const std::vector<float> w = read(name + ".weight", {in, out});
-        return linear{quantize(name, qnt::matrix_view<const float>{w.data(), in, out}.transposed()), vector(name + ".bias", out)};
-    };
-    const auto layer_norm = [&](const std::string& name) { return norm{vector(name + ".weight", c.n_embd), vector(name + ".bias", c.n_embd)}; };
-
-    const std::vector<float> wte = read("wte.weight", {c.vocab_size, c.n_embd});
-    m.wte_ = quantize("wte", {wte.data(), c.vocab_size, c.n_embd});
-    m.wpe_ = read("wpe.weight", {c.n_ctx, c.n_embd});
-    m.bytes_ += m.wpe_.size() * sizeof(float);
-    for (std::size_t i = 0; i < c.n_layer; ++i) {
-        const std::string h = "h." + std::to_string(i) + ".";
-        m.layers_.push_back({layer_norm(h + "ln_1"), conv1d(h + "attn.c_attn", 3 * c.n_embd, c.n_embd), conv1d(h + "attn.c_proj", c.n_embd, c.n_embd),
-                             layer_norm(h + "ln_2"), conv1d(h + "mlp.c_fc", c.n_inner, c.n_embd), conv1d(h + "mlp.c_proj", c.n_embd, c.n_inner)});
-    }
-    m.ln_f_ = layer_norm("ln_f");
-    return m;
-}
 
 // A sequence in progress: the keys and values of what it has seen.
 class session {
@@ -246,7 +145,7 @@ private:
             if (ids[i] < 0 || std::size_t(ids[i]) >= c.vocab_size)
                 throw std::runtime_error("token " + std::to_string(ids[i]) + " is not in the vocabulary of " + std::to_string(c.vocab_size));
             const std::span<float> row{&x_[i * c.n_embd], c.n_embd};
-            qnt::dequantize_row(row, model_->wte().view(), std::size_t(ids[i]));
+            qnt::dequantize_row(row, model_->wte(), std::size_t(ids[i]));
             const std::span<const float> at = model_->position(position_ + i);
             for (std::size_t k = 0; k < c.n_embd; ++k) row[k] += at[k];
         }
@@ -258,15 +157,14 @@ private:
         const matrix normed{normed_.data(), count, c.n_embd};
         qnt::layer_norm(normed, const_matrix{&x_[first * c.n_embd], count, c.n_embd}, model_->ln_f().gain, model_->ln_f().bias, c.layer_norm_epsilon,
                         executor_);
-        qnt::gemm(matrix{out, count, c.vocab_size}, const_matrix(normed), model_->wte().view(),
-                  {.mode = mode_of(model_->wte()), .executor = executor_});
+        qnt::gemm(matrix{out, count, c.vocab_size}, const_matrix(normed), model_->head(), {.mode = mode_of(model_->head()), .executor = executor_});
     }
 
     void product(const matrix& y, const matrix& x, const linear& w, const qnt::epilogue_list& epilogue) {
-        qnt::gemm(y, const_matrix(x), w.weight.view(), {.mode = mode_of(w.weight), .epilogue = epilogue, .executor = executor_});
+        qnt::gemm(y, const_matrix(x), w.weight, {.mode = mode_of(w.weight), .epilogue = epilogue, .executor = executor_});
     }
     // Dense matrices (a policy may mix) have one mode only.
-    qnt::compute_mode mode_of(const qnt::any_matrix& w) const { return w.format().info.is_dense() ? qnt::exact : model_->mode(); }
+    qnt::compute_mode mode_of(const weights& w) const { return w.format.is_dense() ? qnt::exact : model_->mode(); }
 
     const model* model_;
     qnt::executor_ref executor_;

@@ -10,6 +10,8 @@
 // become f16 or bf16 where their rule says so; the report lists them as kept.
 #pragma once
 #include <functional>
+#include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,9 +22,14 @@ namespace qnt {
 
 struct checkpoint_tensor {
     std::string name;
-    std::vector<std::size_t> shape;                    // as stored, row-major
-    bool transposed = false;                           // a matrix stored as [in, out], as GPT-2's Conv1D: said by the loader, never guessed
-    std::function<result<std::vector<float>>()> read;  // all elements, row-major; called once, when its turn comes
+    std::vector<std::size_t> shape;                              // as stored, row-major
+    bool transposed = false;                                     // a matrix stored as [in, out], as GPT-2's Conv1D: said by the loader, never guessed
+    std::function<result<std::vector<float>>()> read = nullptr;  // all elements, row-major; called once, when its turn comes
+    bool is_array = false;                                       // no factor of products, though it may have two dimensions: numbers are kept
+    std::string stored_as = {};                                  // for people: "F16", "Q4_0", "nf4:64"
+    // Where the stored numbers are those of a format of qnt, codes and scales: which one, and how to have them without any loss.
+    std::optional<any_format> packed_format = {};
+    std::function<result<any_matrix>()> read_packed = nullptr;  // [rows, cols] as stored, whatever `transposed` says
 };
 using checkpoint = std::vector<checkpoint_tensor>;
 
@@ -31,6 +38,7 @@ struct tensor_report {
     std::vector<std::size_t> shape;  // [out, in] of matrices
     any_format format;
     bool kept = false;           // not a matrix: numbers as they were, in `format`
+    bool lossless = false;       // codes and scales of the checkpoint as they were
     quantization_report report;  // of matrices; of kept tensors the bytes only
 };
 
@@ -59,13 +67,16 @@ inline result<std::size_t> elements_of(const checkpoint_tensor& t) {
     return n;
 }
 
+// Can the stored codes of t be taken over where f is asked for?
+inline bool is_stored_as(const checkpoint_tensor& t, const any_format& f) { return t.read_packed && !t.transposed && t.packed_format == f; }
+
 // What becomes of a tensor, as far as its name and shape say.
 inline result<tensor_report> plan_tensor(const checkpoint_tensor& t, const policy& rules) {
     const auto format = rules.format_for(t.name);
     if (!format) return format.error();
     const auto elements = elements_of(t);
     if (!elements) return elements.error();
-    tensor_report r{t.name, t.shape, *format, t.shape.size() != 2, {}};
+    tensor_report r{t.name, t.shape, *format, t.is_array || t.shape.size() != 2, false, {}};
     if (r.kept && !format->info.is_dense()) r.format = format_of<dense_format<float>>();
     if (!r.kept && t.transposed) std::swap(r.shape[0], r.shape[1]);
     std::size_t bytes = 0;
@@ -74,6 +85,7 @@ inline result<tensor_report> plan_tensor(const checkpoint_tensor& t, const polic
     if (r.kept) {
         r.report.bytes = bytes;
     } else {
+        r.lossless = is_stored_as(t, *format);
         const packed_shape shape = format->shape(r.shape[0], r.shape[1]);
         r.report.bytes = stored_bytes(format->info, shape);
         r.report.bits = bits_per_weight(format->info, shape);
@@ -94,19 +106,72 @@ template <scalar T> result<void> keep_array(archive_writer& out, const std::stri
     return out.write(name, std::span<const T>(narrow), executor);
 }
 
+// Of codes that were taken over.
+inline quantization_report lossless_report(const any_view<layout::panels>& w) {
+    quantization_report r;
+    r.rows = w.shape.rows;
+    r.cols = w.shape.cols;
+    r.sqnr_db = std::numeric_limits<double>::infinity();
+    r.cosine = 1;
+    r.bytes = stored_bytes(w.format, w.shape);
+    r.bits = bits_per_weight(w.format, w.shape);
+    r.groups = rows_layout::scale_count(w.format, w.shape);
+    return r;
+}
+
+// The stored codes of t, with the report of quantizing them without error.
+inline result<any_matrix> take_packed(const checkpoint_tensor& t, quantization_report& r) {
+    auto packed = t.read_packed();
+    if (!packed) return packed;
+    const any_format& f = packed->format();
+    if (!(f == *t.packed_format) || packed->rows() != t.shape[0] || packed->cols() != t.shape[1])
+        return error{errc::invalid_argument, "the loader read " + f.name() + " " + shape_text(packed->rows(), packed->cols()) + ", it says " +
+                                                 t.packed_format->name() + " " + shape_text(t.shape[0], t.shape[1])};
+    r = lossless_report(packed->view());
+    return packed;
+}
+
+// All elements of t.
+inline result<std::vector<float>> read_all(const checkpoint_tensor& t) {
+    auto values = t.read();
+    if (!values) return values;
+    const auto elements = elements_of(t);
+    if (!elements || values->size() != *elements)
+        return error{errc::invalid_argument,
+                     "the loader read " + std::to_string(values->size()) + " elements, the shape is " + archive_shape_text(t.shape)};
+    return values;
+}
+
+}  // namespace QNT_BASELINE
+}  // namespace detail
+
+inline namespace QNT_BASELINE {
+
+// A matrix of a checkpoint, [out, in], in r.format: its stored codes where they are of this format, else quantized. Fills in the rest of
+// r. Errors: those of quantize() and of the loader.
+inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, tensor_report& r, bool strict = false, executor_ref executor = {}) {
+    r.shape = {t.shape[t.transposed], t.shape[!t.transposed]};
+    r.lossless = detail::is_stored_as(t, r.format);
+    if (r.lossless) return detail::take_packed(t, r.report);
+    const auto values = detail::read_all(t);
+    if (!values) return values.error();
+    const matrix_view<const float> stored{values->data(), t.shape[0], t.shape[1]};
+    return quantize(t.transposed ? stored.transposed() : stored, r.format, {.strict = strict, .report = &r.report}, executor);
+}
+
+}  // namespace QNT_BASELINE
+
+namespace detail {
+inline namespace QNT_BASELINE {
+
 // One tensor as planned into the archive, whose turn it is.
 inline result<void> write_tensor(archive_writer& out, const checkpoint_tensor& t, tensor_report& plan, bool strict, executor_ref executor) {
-    const auto elements = elements_of(t);
-    const auto values = t.read();
-    if (!values) return values.error();
-    if (values->size() != *elements)
-        return error{errc::invalid_argument,
-                     "the loader read " + std::to_string(values->size()) + " elements, the shape has " + std::to_string(*elements)};
     if (!plan.kept) {
-        const matrix_view<const float> stored{values->data(), t.shape[0], t.shape[1]};
-        const auto packed = quantize(t.transposed ? stored.transposed() : stored, plan.format, {.strict = strict, .report = &plan.report}, executor);
+        const auto packed = quantize_tensor(t, plan, strict, executor);
         return packed ? out.write(t.name, packed->view(), executor) : packed.error();
     }
+    const auto values = read_all(t);
+    if (!values) return values.error();
     switch (dense_type(plan.format.info)) {
     case scalar_type::f16: return keep_array<f16>(out, t.name, *values, executor);
     case scalar_type::bf16: return keep_array<bf16>(out, t.name, *values, executor);
