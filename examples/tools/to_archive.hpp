@@ -28,8 +28,9 @@ inline std::vector<converted_tensor> to_archive(const job& j, const std::string&
         const qnt::tensor_report& r = report->tensors[i];
         const qnt::checkpoint_tensor& t = j.in.tensors[i];
         const std::size_t bytes = r.kept ? r.report.bytes : qnt::streamed_bytes(r.format.info, r.format.shape(r.shape[0], r.shape[1]));
-        converted_tensor c{r.name, r.shape, "", r.format.name(), source::elements_of(t), bytes, r.report.bytes};
+        converted_tensor c{r.name, r.shape, t.stored_as, r.format.name(), source::elements_of(t), bytes, r.report.bytes};
         c.is_kept = r.kept;
+        c.is_lossless = r.lossless;
         if (!j.is_plan && !r.kept) c.errors = r.report;
         tensors.push_back(std::move(c));
     }

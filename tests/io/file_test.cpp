@@ -31,6 +31,40 @@ TEST_CASE("a file mapped, read and borrowed has its bytes") {
     CHECK(text_of(file_bytes(as_bytes(text)).bytes()) == text);
 }
 
+TEST_CASE("pages of a mapped file that are forgotten come again, those of a copy stay") {
+    const temp_folder folder;
+    std::string text(5 * 4096 + 7, 'x');
+    for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 7 + i / 256);
+    write_text(folder / "f", text);
+    const auto resident = [](std::span<const std::byte> bytes) {
+        std::size_t n = 0;
+        std::ifstream maps("/proc/self/smaps");
+        const auto address = reinterpret_cast<std::uintptr_t>(bytes.data());
+        for (std::string line; std::getline(maps, line);) {
+            std::uintptr_t begin = 0, end = 0;
+            if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) != 2 || address < begin || address >= end) continue;
+            while (std::getline(maps, line) && std::sscanf(line.c_str(), "Rss: %zu kB", &n) != 1) {
+            }
+            break;
+        }
+        return n / 4;
+    };
+    const auto mapped = file_bytes::map(folder / "f").value(), copy = file_bytes::load(folder / "f").value();
+    for (const file_bytes* f : {&mapped, &copy})
+        for (const std::size_t begin : {0u, 1u, 4096u, 4097u, 20480u})
+            for (const std::size_t size : {0u, 1u, 4096u, 8191u, 8192u}) {
+                const auto part = f->bytes().subspan(begin).first(std::min(size, text.size() - begin));
+                f->forget(part);
+                CHECK(text_of(f->bytes()) == text);
+            }
+    if (resident(mapped.bytes()) != 6) {
+        WARN("skipped: this system does not tell which pages of 4096 bytes are in memory");
+        return;
+    }
+    mapped.forget(mapped.bytes().subspan(1, 3 * 4096));  // two whole pages
+    CHECK(resident(mapped.bytes()) == 4);
+}
+
 TEST_CASE("what is no regular file is refused, and named") {
     const temp_folder folder;
     const auto refused = [&](const std::string& path, errc code, const char* word) {

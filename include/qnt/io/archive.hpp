@@ -97,6 +97,8 @@ public:
     }
     // The same as f32, whichever of the three they are.
     result<std::vector<float>> read_f32(std::string_view name) const;
+    // Its data are not needed for now: see mapped_file::forget().
+    void forget(const archive_tensor& t) const noexcept { bytes_.forget(t.data); }
 
 private:
     static result<archive> from(std::string path, result<file_bytes> bytes);

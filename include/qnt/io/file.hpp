@@ -93,6 +93,14 @@ public:
     }
     std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
+    // Gives the memory of whole pages of `part` back: the next access reads them from the file again. For those who read a file that is
+    // larger than they want to be.
+    void forget(std::span<const std::byte> part) const noexcept {
+        const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), begin = static_cast<std::size_t>(part.data() - bytes_.data());
+        const std::size_t first = round_up(begin, page), end = (begin + part.size()) / page * page;
+        if (first < end) ::madvise(const_cast<std::byte*>(bytes_.data()) + first, end - first, MADV_DONTNEED);
+    }
+
 private:
     std::span<const std::byte> bytes_;
 };
@@ -142,6 +150,10 @@ public:
         return file_bytes(std::move(*b));
     }
     std::span<const std::byte> bytes() const noexcept { return bytes_; }
+    // See mapped_file; a copy stays.
+    void forget(std::span<const std::byte> part) const noexcept {
+        if (!mapped_.bytes().empty()) mapped_.forget(part);
+    }
 
 private:
     mapped_file mapped_;
