@@ -4,7 +4,7 @@
 #include "core.hpp"
 #include "explain.hpp"
 #include "io/archive.hpp"
-#include "io/gguf_blocks.hpp"
+#include "io/gguf.hpp"
 #include "io/safetensors.hpp"
 #include "isa/isa.hpp"
 #include "matmul.hpp"

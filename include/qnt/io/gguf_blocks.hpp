@@ -261,9 +261,10 @@ template <auto Encode, std::size_t Block, std::size_t Bytes> std::size_t encode_
 
 template <std::size_t Block, std::size_t Bytes, auto Decode = nullptr, auto Encode = nullptr>
 constexpr gguf_codec codec(gguf_type type, const char* name) {
-    gguf_codec c{type, {name, Block, Bytes, Decode != nullptr}};
-    if constexpr (Decode != nullptr) c.decode = decode_blocks<Decode, Block, Bytes>;
-    if constexpr (Encode != nullptr) c.encode = encode_blocks<Encode, Block, Bytes>;
+    constexpr bool decodes = !std::is_null_pointer_v<decltype(Decode)>, encodes = !std::is_null_pointer_v<decltype(Encode)>;
+    gguf_codec c{type, {name, Block, Bytes, decodes}};
+    if constexpr (decodes) c.decode = decode_blocks<Decode, Block, Bytes>;
+    if constexpr (encodes) c.encode = encode_blocks<Encode, Block, Bytes>;
     return c;
 }
 
