@@ -26,7 +26,7 @@ namespace qnt {
 enum class compatibility : std::uint8_t {
     none,
     // bitsandbytes 0.50 on a CPU, blocks of 32, 64, .. 4096. nf4 and fp4_bnb: codes of x * (1 / absmax), of x / absmax in a last block that is
-    // shorter, absmax >= 1e-38; nested: with the unquantized absmax, whose codes are looked up in 65,536 bins. int8_channel: rne(x * (127 / absmax))
+    // shorter, absmax >= 1e-38; nested: with the unquantized absmax, whose codes are looked up in 65,536 bins. int8_channel: rne(x * ((1 / absmax) * 127))
     bitsandbytes,
     // int8_group<32, f16>: codes of x * (1 / (absmax / 127)) with the unrounded scale, halves away from zero
     ggml,
@@ -175,7 +175,7 @@ private:
             const float top = absmax < bitsandbytes_least ? bitsandbytes_least : absmax, inverse = 1.0f / top;
             for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(is_short ? x[i] / top : mul(x[i], inverse));
         } else {
-            const float inverse = finite_or_zero(Code::absmax / absmax);
+            const float inverse = finite_or_zero(mul(1.0f / absmax, Code::absmax));  // 127.0 / t of PyTorch is this
             for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(mul(x[i], inverse));
         }
     }
