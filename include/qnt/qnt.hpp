@@ -7,6 +7,8 @@
 #include "io/bitsandbytes.hpp"
 #include "io/gguf.hpp"
 #include "io/safetensors.hpp"
+#include "io/safetensors_shards.hpp"
+#include "io/safetensors_writer.hpp"
 #include "isa/isa.hpp"
 #include "matmul.hpp"
 #include "metrics/metrics.hpp"
