@@ -48,7 +48,7 @@ struct expected_tensor {
 inline std::vector<expected_tensor> tensors_of(const config& c) {
     const std::size_t d = c.n_embd;
     std::vector<expected_tensor> parts{{"wte.weight", {c.vocab_size, d}, "[vocab_size, n_embd]"},
-                            {"wpe.weight", {c.n_ctx, d}, "[n_positions, n_embd]", false, true}};
+                                       {"wpe.weight", {c.n_ctx, d}, "[n_positions, n_embd]", false, true}};
     const auto norm = [&](const std::string& name) {
         for (const char* end : {".weight", ".bias"}) parts.push_back({name + end, {d}, "[n_embd]", false, true});
     };
@@ -176,19 +176,18 @@ private:
     }
 
     weights matrix(const qnt::checkpoint_tensor& t) {
-        const std::string name = t.name.substr(0, t.name.rfind(".weight"));
-        tensor_report r{name, t.shape, {}, false, false, {}};
+        tensor_report r;
         weights w;
         if (archive_ && t.read_packed) {
             w = archive_->get_any(t.name).value();
-            r.format = *t.packed_format;
-            r.lossless = true;
-            r.report = qnt::detail::lossless_report(w);
+            r = {t.name, t.shape, *t.packed_format, false, true, {}};
+            r.report.bytes = qnt::stored_bytes(w.format, w.shape);
+            r.report.bits = qnt::bits_per_weight(w.format, w.shape);
         } else {
-            r.format = value_of(t, options_.weights.format_for(t.name));
-            model_.matrices_.push_back(value_of(t, qnt::quantize_tensor(t, r, false, executor_)));
+            model_.matrices_.push_back(value_of(t, qnt::quantize_tensor(t, options_.weights, r, executor_)));
             w = model_.matrices_.back().view();
         }
+        r.name.resize(r.name.rfind(".weight"));
         model_.parameters_ += w.shape.rows * w.shape.cols;
         model_.bytes_ += r.report.bytes;
         model_.reports_.push_back(std::move(r));

@@ -190,8 +190,8 @@ private:
             normalize(normed.rows_from(to, s.wanted), x.rows_from(end - s.wanted, s.wanted), model_->ln_f());
             to += s.wanted;
         }
-        const qnt::any_matrix& w = model_->head();
-        qnt::gemm(logits, const_matrix(normed), w.view(), {.mode = mode_of(w), .executor = executor_});
+        const weights& w = model_->head();
+        qnt::gemm(logits, const_matrix(normed), w, {.mode = mode_of(w), .executor = executor_});
     }
 
     void normalize(const matrix& y, const matrix& x, const norm& n) {
