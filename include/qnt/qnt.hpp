@@ -5,6 +5,8 @@
 #include "explain.hpp"
 #include "io/archive.hpp"
 #include "io/safetensors.hpp"
+#include "io/safetensors_shards.hpp"
+#include "io/safetensors_writer.hpp"
 #include "isa/isa.hpp"
 #include "matmul.hpp"
 #include "metrics/metrics.hpp"

@@ -100,10 +100,13 @@ private:
 inline namespace QNT_BASELINE {
 
 // All bytes of a file in memory of our own (huge pages from 1 MiB on). Errors: not_found, io (also: shrank while it was read),
-// invalid_argument (not a regular file), out_of_memory.
-inline result<aligned_buffer> read_file(const std::string& path) {
+// invalid_argument (not a regular file, or larger than max_bytes), out_of_memory.
+inline result<aligned_buffer> read_file(const std::string& path, std::size_t max_bytes = ~std::size_t{0}) {
     auto f = detail::open_regular(path);
     if (!f) return f.error();
+    if (f->size > max_bytes)
+        return error{errc::invalid_argument,
+                     printable(path, 4096) + ": has " + std::to_string(f->size) + " bytes, more than the " + std::to_string(max_bytes) + " allowed"};
     auto buffer = aligned_buffer::allocate(f->size);
     if (!buffer) return error{buffer.error().code, printable(path, 4096) + ": " + buffer.error().message};
     for (std::size_t at = 0; at < f->size;) {
