@@ -37,7 +37,7 @@ inline config config_of(const qnt::checkpoint_file& file) {
 }
 
 // What a model is made of, under Hugging Face's names.
-struct part {
+struct expected_tensor {
     std::string name;
     std::vector<std::size_t> shape;  // [out, in] of matrices
     const char* shape_text;          // the same in the words of config.json
@@ -45,10 +45,10 @@ struct part {
     bool is_array = false;           // never quantized
 };
 
-inline std::vector<part> parts_of(const config& c) {
+inline std::vector<expected_tensor> tensors_of(const config& c) {
     const std::size_t d = c.n_embd;
-    std::vector<part> parts{{"wte.weight", {c.vocab_size, d}, "[vocab_size, n_embd]"},
-                            {"wpe.weight", {c.n_ctx, d}, "[n_positions, n_embd]", false, true}};
+    std::vector<expected_tensor> parts{{"wte.weight", {c.vocab_size, d}, "[vocab_size, n_embd]"},
+                                       {"wpe.weight", {c.n_ctx, d}, "[n_positions, n_embd]", false, true}};
     const auto norm = [&](const std::string& name) {
         for (const char* end : {".weight", ".bias"}) parts.push_back({name + end, {d}, "[n_embd]", false, true});
     };
@@ -69,7 +69,7 @@ inline std::vector<part> parts_of(const config& c) {
     return parts;
 }
 
-// The tensors of a file under the names of parts_of().
+// The tensors of a file under the names of tensors_of().
 class tensor_names {
 public:
     explicit tensor_names(const qnt::checkpoint_file& file) : file_(&file), prefix_(file.find("transformer.wte.weight") ? "transformer." : "") {}
@@ -97,7 +97,7 @@ inline bool is_conv1d_as_stored(const qnt::checkpoint_file& file, const qnt::che
     return file.as_safetensors() && (t.stored_as == "F32" || t.stored_as == "F16" || t.stored_as == "BF16");
 }
 
-inline qnt::checkpoint_tensor tensor_of(const qnt::checkpoint_file& file, const tensor_names& names, const part& p) {
+inline qnt::checkpoint_tensor tensor_of(const qnt::checkpoint_file& file, const tensor_names& names, const expected_tensor& p) {
     const qnt::checkpoint_tensor* found = names.find(p.name);
     if (!found) refuse(file.path(), "there is no tensor " + qnt::in_quotes(names(p.name)));
     qnt::checkpoint_tensor t = *found;
@@ -117,7 +117,7 @@ inline qnt::checkpoint_tensor tensor_of(const qnt::checkpoint_file& file, const 
 inline qnt::checkpoint checkpoint_of(const qnt::checkpoint_file& file, const config& c) {
     const tensor_names names(file);
     qnt::checkpoint out;
-    for (const part& p : parts_of(c)) out.push_back(tensor_of(file, names, p));
+    for (const expected_tensor& p : tensors_of(c)) out.push_back(tensor_of(file, names, p));
     for (const qnt::checkpoint_tensor& t : file.tensors())
         if (const auto n = names.layer(t.name); n && *n >= c.n_layer)
             refuse(file.path(), "tensor " + qnt::in_quotes(t.name) + " lies beyond the " + std::to_string(c.n_layer) + " layers of 'n_layer'");
@@ -176,19 +176,18 @@ private:
     }
 
     weights matrix(const qnt::checkpoint_tensor& t) {
-        const std::string name = t.name.substr(0, t.name.rfind(".weight"));
-        tensor_report r{name, t.shape, {}, false, false, {}};
+        tensor_report r;
         weights w;
         if (archive_ && t.read_packed) {
             w = archive_->get_any(t.name).value();
-            r.format = *t.packed_format;
-            r.lossless = true;
-            r.report = qnt::detail::lossless_report(w);
+            r = {t.name, t.shape, *t.packed_format, false, true, {}};
+            r.report.bytes = qnt::stored_bytes(w.format, w.shape);
+            r.report.bits = qnt::bits_per_weight(w.format, w.shape);
         } else {
-            r.format = value_of(t, options_.weights.format_for(t.name));
-            model_.matrices_.push_back(value_of(t, qnt::quantize_tensor(t, r, false, executor_)));
+            model_.matrices_.push_back(value_of(t, qnt::quantize_tensor(t, options_.weights, r, executor_)));
             w = model_.matrices_.back().view();
         }
+        r.name.resize(r.name.rfind(".weight"));
         model_.parameters_ += w.shape.rows * w.shape.cols;
         model_.bytes_ += r.report.bytes;
         model_.reports_.push_back(std::move(r));

@@ -16,6 +16,7 @@
 #include <qnt/qnt.hpp>
 
 #include "config.hpp"
+#include "stopwatch.hpp"
 
 namespace gpt2 {
 
@@ -40,7 +41,7 @@ struct layer {
 
 using tensor_report = qnt::tensor_report;  // what became of one matrix
 
-// Immutable: any number of sessions may share one. load.hpp makes them.
+// Immutable: any number of batches and sessions may share one, on any threads. load.hpp makes them.
 class model {
 public:
     const gpt2::config& config() const { return config_; }
@@ -50,7 +51,7 @@ public:
     std::size_t bytes() const { return bytes_; }  // of all weights in memory
     double effective_bits() const { return 8.0 * double(bytes_) / double(parameters_); }
 
-    // The parts, for session.
+    // The parts, for forward_pass.
     const weights& wte() const { return wte_; }                                                                        // [vocab, n_embd]
     const weights& head() const { return head_; }                                                                      // the same if it is tied
     std::span<const float> position(std::size_t p) const { return wpe_.subspan(p * config_.n_embd, config_.n_embd); }  // [n_embd]
@@ -75,102 +76,162 @@ private:
     std::shared_ptr<const qnt::archive> archive_;
 };
 
-// A sequence in progress: the keys and values of what it has seen.
-class session {
+// The new tokens of one sequence in a forward pass.
+struct sequence_rows {
+    std::span<const std::int32_t> ids;  // they follow what the cache holds; at least one
+    qnt::kv_cache* cache = nullptr;
+    std::size_t wanted = 1;  // logits after the last so many of them; 0 for a part of a prompt
+};
+
+// The transformer itself, over rows of any number of sequences at once: their products are one product of T rows, attention looks into
+// the cache of each. A row has the same bits whatever else is in the pass. Keeps its memory from pass to pass.
+class forward_pass {
 public:
-    // model and executor must outlive the session. Throws qnt::exception when the cache does not fit into memory.
-    session(const model& m, qnt::executor_ref executor)
-        : model_(&m),
-          executor_(executor),
-          cache_(qnt::kv_cache::create(m.config().n_layer, m.config().n_head, m.config().head_size(), m.config().n_ctx).value()) {}
+    // model, executor and watch must outlive it.
+    forward_pass(const model& m, qnt::executor_ref executor, stopwatch* watch = nullptr) : model_(&m), executor_(executor), watch_(watch) {}
 
-    std::size_t position() const { return position_; }
-    void restart() {
-        cache_.clear();
-        position_ = 0;
+    const gpt2::model& model() const { return *model_; }
+    // An empty cache that fits. Throws qnt::exception.
+    qnt::kv_cache new_cache() const {
+        const config& c = model_->config();
+        return qnt::kv_cache::create(c.n_layer, c.n_head, c.head_size(), c.n_ctx).value();
     }
 
-    // Logits [vocab] after the last of `ids`, which follow what came before. The same bits in one call or several. Throws
-    // std::runtime_error when the context is full or an id is not in the vocabulary.
-    std::span<const float> forward(std::span<const std::int32_t> ids) {
-        run(ids);
-        logits_.resize(model_->config().vocab_size);
-        head(ids.size() - 1, 1, logits_.data());
-        return logits_;
-    }
-    // Logits [ids, vocab] after each of them.
-    std::span<const float> forward_all(std::span<const std::int32_t> ids) {
-        run(ids);
-        logits_.resize(ids.size() * model_->config().vocab_size);
-        head(0, ids.size(), logits_.data());
-        return logits_;
+    // Logits [sum of wanted, vocab], sequence by sequence, until the next pass. The caches hold the new rows afterwards. Throws
+    // std::runtime_error, with every cache as it was: a sequence without tokens, a full context, an id that is not in the vocabulary.
+    std::span<const float> operator()(std::span<const sequence_rows> sequences) {
+        const config& c = model_->config();
+        std::size_t t = 0, wanted = 0;
+        for (const sequence_rows& s : sequences) {
+            check(s);
+            t += s.ids.size();
+            wanted += s.wanted;
+        }
+        const std::size_t d = c.n_embd;
+        const matrix x = room(x_, t, d), normed = room(normed_, t, d), qkv = room(qkv_, t, 3 * d), inner = room(inner_, t, c.n_inner);
+        embed(x, sequences);
+        lap(part::embedding);
+        for (std::size_t i = 0; i < c.n_layer; ++i) {
+            const layer& l = model_->layers()[i];
+            normalize(normed, x, l.ln_1);
+            lap(part::norm);
+            product(qkv, normed, l.c_attn, qnt::bias{l.c_attn.bias});
+            lap(part::qkv);
+            attend(normed, qkv, sequences, i);
+            lap(part::attention);
+            product(x, normed, l.attn_c_proj, qnt::bias{l.attn_c_proj.bias} | qnt::residual{x});
+            lap(part::projection);
+            normalize(normed, x, l.ln_2);
+            lap(part::norm);
+            product(inner, normed, l.c_fc, qnt::bias{l.c_fc.bias} | qnt::gelu_tanh);
+            product(x, inner, l.mlp_c_proj, qnt::bias{l.mlp_c_proj.bias} | qnt::residual{x});
+            lap(part::mlp);
+        }
+        const matrix logits = room(logits_, wanted, c.vocab_size);
+        head(logits, x, sequences);
+        lap(part::head);
+        return {logits.data, wanted * c.vocab_size};
     }
 
 private:
     using matrix = qnt::matrix_view<float>;
     using const_matrix = qnt::matrix_view<const float>;
 
-    void run(std::span<const std::int32_t> ids) {
+    static matrix room(std::vector<float>& memory, std::size_t rows, std::size_t cols) {
+        if (memory.size() < rows * cols) memory.resize(rows * cols);
+        return {memory.data(), rows, cols};
+    }
+    void lap(part p) {
+        if (watch_) watch_->lap(p);
+    }
+
+    void check(const sequence_rows& s) const {
         const config& c = model_->config();
-        const std::size_t t = ids.size(), d = c.n_embd;
-        if (t == 0) throw std::runtime_error("no tokens to run");
-        if (t > c.n_ctx - position_)
-            throw std::runtime_error("context is full: " + std::to_string(position_) + " + " + std::to_string(t) +
+        const std::size_t position = s.cache->length(0);
+        if (s.ids.empty()) throw std::runtime_error("no tokens to run");
+        if (s.ids.size() > c.n_ctx - position)
+            throw std::runtime_error("context is full: " + std::to_string(position) + " + " + std::to_string(s.ids.size()) +
                                      " tokens, the model has room for " + std::to_string(c.n_ctx));
-        x_.resize(t * d);
-        normed_.resize(t * d);
-        qkv_.resize(t * 3 * d);
-        inner_.resize(t * c.n_inner);
-        embed(ids);
-        const matrix x{x_.data(), t, d}, normed{normed_.data(), t, d}, qkv{qkv_.data(), t, 3 * d}, inner{inner_.data(), t, c.n_inner};
-        for (std::size_t i = 0; i < c.n_layer; ++i) {
-            const layer& l = model_->layers()[i];
-            qnt::layer_norm(normed, const_matrix(x), l.ln_1.gain, l.ln_1.bias, c.layer_norm_epsilon, executor_);
-            product(qkv, normed, l.c_attn, qnt::bias{l.c_attn.bias});
-            const auto part = [&](std::size_t n) { return const_matrix{qkv_.data() + n * d, t, d, 3 * d}; };
-            cache_.append(i, part(1), part(2), executor_);
-            qnt::attention(normed, part(0), cache_, i, position_, executor_);
-            product(x, normed, l.attn_c_proj, qnt::bias{l.attn_c_proj.bias} | qnt::residual{x});
-            qnt::layer_norm(normed, const_matrix(x), l.ln_2.gain, l.ln_2.bias, c.layer_norm_epsilon, executor_);
-            product(inner, normed, l.c_fc, qnt::bias{l.c_fc.bias} | qnt::gelu_tanh);
-            product(x, inner, l.mlp_c_proj, qnt::bias{l.mlp_c_proj.bias} | qnt::residual{x});
-        }
-        position_ += t;
+        for (const std::int32_t id : s.ids)
+            if (id < 0 || std::size_t(id) >= c.vocab_size)
+                throw std::runtime_error("token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(c.vocab_size));
     }
 
-    // x = token embedding + position embedding
-    void embed(std::span<const std::int32_t> ids) {
-        const config& c = model_->config();
-        for (std::size_t i = 0; i < ids.size(); ++i) {
-            if (ids[i] < 0 || std::size_t(ids[i]) >= c.vocab_size)
-                throw std::runtime_error("token " + std::to_string(ids[i]) + " is not in the vocabulary of " + std::to_string(c.vocab_size));
-            const std::span<float> row{&x_[i * c.n_embd], c.n_embd};
-            qnt::dequantize_row(row, model_->wte(), std::size_t(ids[i]));
-            const std::span<const float> at = model_->position(position_ + i);
-            for (std::size_t k = 0; k < c.n_embd; ++k) row[k] += at[k];
+    // x[T, n_embd] = token embedding + position embedding
+    void embed(const matrix& x, std::span<const sequence_rows> sequences) {
+        float* to = x.data;
+        for (const sequence_rows& s : sequences)
+            for (std::size_t i = 0; i < s.ids.size(); ++i, to += x.cols) {
+                qnt::dequantize_row({to, x.cols}, model_->wte(), std::size_t(s.ids[i]));
+                const std::span<const float> at = model_->position(s.cache->length(0) + i);
+                for (std::size_t k = 0; k < x.cols; ++k) to[k] += at[k];
+            }
+    }
+
+    // out[T, n_embd] for qkv[T, 3 n_embd], whose keys and values join the caches
+    void attend(const matrix& out, const matrix& qkv, std::span<const sequence_rows> sequences, std::size_t layer) {
+        std::size_t first = 0;
+        for (const sequence_rows& s : sequences) {
+            const std::size_t rows = s.ids.size(), position = s.cache->length(layer);
+            const auto third = [&](std::size_t n) { return const_matrix{qkv.row(first) + n * out.cols, rows, out.cols, qkv.cols}; };
+            s.cache->append(layer, third(1), third(2), executor_);
+            qnt::attention(out.rows_from(first, rows), third(0), *s.cache, layer, position, executor_);
+            first += rows;
         }
     }
 
-    // out[count, vocab] for rows first.. of x, by the tied head
-    void head(std::size_t first, std::size_t count, float* out) {
-        const config& c = model_->config();
-        const matrix normed{normed_.data(), count, c.n_embd};
-        qnt::layer_norm(normed, const_matrix{&x_[first * c.n_embd], count, c.n_embd}, model_->ln_f().gain, model_->ln_f().bias, c.layer_norm_epsilon,
-                        executor_);
-        qnt::gemm(matrix{out, count, c.vocab_size}, const_matrix(normed), model_->head(), {.mode = mode_of(model_->head()), .executor = executor_});
+    // logits[wanted, vocab] for the last rows of each sequence in x
+    void head(const matrix& logits, const matrix& x, std::span<const sequence_rows> sequences) {
+        if (logits.rows == 0) return;
+        const matrix normed = room(normed_, logits.rows, x.cols);
+        std::size_t end = 0, to = 0;
+        for (const sequence_rows& s : sequences) {
+            end += s.ids.size();
+            normalize(normed.rows_from(to, s.wanted), x.rows_from(end - s.wanted, s.wanted), model_->ln_f());
+            to += s.wanted;
+        }
+        const weights& w = model_->head();
+        qnt::gemm(logits, const_matrix(normed), w, {.mode = mode_of(w), .executor = executor_});
     }
 
+    void normalize(const matrix& y, const matrix& x, const norm& n) {
+        qnt::layer_norm(y, const_matrix(x), n.gain, n.bias, model_->config().layer_norm_epsilon, executor_);
+    }
     void product(const matrix& y, const matrix& x, const linear& w, const qnt::epilogue_list& epilogue) {
         qnt::gemm(y, const_matrix(x), w.weight, {.mode = mode_of(w.weight), .epilogue = epilogue, .executor = executor_});
     }
     // Dense matrices (a policy may mix) have one mode only.
     qnt::compute_mode mode_of(const weights& w) const { return w.format.is_dense() ? qnt::exact : model_->mode(); }
 
-    const model* model_;
+    const gpt2::model* model_;
     qnt::executor_ref executor_;
-    qnt::kv_cache cache_;
-    std::size_t position_ = 0;
+    stopwatch* watch_;
     std::vector<float> x_, normed_, qkv_, inner_, logits_;
+};
+
+// One sequence, for who feeds it tokens himself: a text to be scored. Generation is in batch.hpp.
+class session {
+public:
+    // model and executor must outlive the session. Throws qnt::exception when the cache does not fit into memory.
+    session(const model& m, qnt::executor_ref executor) : pass_(m, executor), cache_(pass_.new_cache()) {}
+
+    std::size_t position() const { return cache_.length(0); }
+    void restart() { cache_.clear(); }
+
+    // Logits [vocab] after the last of `ids`, which follow what came before. The same bits in one call or several. Throws as
+    // forward_pass does.
+    std::span<const float> forward(std::span<const std::int32_t> ids) { return run(ids, 1); }
+    // Logits [ids, vocab] after each of them.
+    std::span<const float> forward_all(std::span<const std::int32_t> ids) { return run(ids, ids.size()); }
+
+private:
+    std::span<const float> run(std::span<const std::int32_t> ids, std::size_t wanted) {
+        const sequence_rows rows{ids, &cache_, wanted};
+        return pass_({&rows, 1});
+    }
+
+    forward_pass pass_;
+    qnt::kv_cache cache_;
 };
 
 }  // namespace gpt2

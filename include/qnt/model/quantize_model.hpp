@@ -67,9 +67,6 @@ inline result<std::size_t> elements_of(const checkpoint_tensor& t) {
     return n;
 }
 
-// Can the stored codes of t be taken over where f is asked for?
-inline bool is_stored_as(const checkpoint_tensor& t, const any_format& f) { return t.read_packed && !t.transposed && t.packed_format == f; }
-
 // What becomes of a tensor, as far as its name and shape say.
 inline result<tensor_report> plan_tensor(const checkpoint_tensor& t, const policy& rules) {
     const auto format = rules.format_for(t.name);
@@ -79,13 +76,13 @@ inline result<tensor_report> plan_tensor(const checkpoint_tensor& t, const polic
     tensor_report r{t.name, t.shape, *format, t.is_array || t.shape.size() != 2, false, {}};
     if (r.kept && !format->info.is_dense()) r.format = format_of<dense_format<float>>();
     if (!r.kept && t.transposed) std::swap(r.shape[0], r.shape[1]);
+    r.lossless = !r.kept && !t.transposed && t.read_packed && t.packed_format == *format;
     std::size_t bytes = 0;
     if (!(r.kept ? array_bytes_of(r.format, r.shape, bytes) : panel_bytes_of(r.format, r.shape, bytes)))
         return error{errc::invalid_argument, "shape " + archive_shape_text(r.shape) + " is impossible for " + r.format.name()};
     if (r.kept) {
         r.report.bytes = bytes;
     } else {
-        r.lossless = is_stored_as(t, *format);
         const packed_shape shape = format->shape(r.shape[0], r.shape[1]);
         r.report.bytes = stored_bytes(format->info, shape);
         r.report.bits = bits_per_weight(format->info, shape);
@@ -106,63 +103,38 @@ template <scalar T> result<void> keep_array(archive_writer& out, const std::stri
     return out.write(name, std::span<const T>(narrow), executor);
 }
 
-// Of codes that were taken over.
-inline quantization_report lossless_report(const any_view<layout::panels>& w) {
-    quantization_report r;
-    r.rows = w.shape.rows;
-    r.cols = w.shape.cols;
-    r.sqnr_db = std::numeric_limits<double>::infinity();
-    r.cosine = 1;
-    r.bytes = stored_bytes(w.format, w.shape);
-    r.bits = bits_per_weight(w.format, w.shape);
-    r.groups = rows_layout::scale_count(w.format, w.shape);
-    return r;
-}
-
-// The stored codes of t, with the report of quantizing them without error.
-inline result<any_matrix> take_packed(const checkpoint_tensor& t, quantization_report& r) {
-    auto packed = t.read_packed();
-    if (!packed) return packed;
-    const any_format& f = packed->format();
-    if (!(f == *t.packed_format) || packed->rows() != t.shape[0] || packed->cols() != t.shape[1])
-        return error{errc::invalid_argument, "the loader read " + f.name() + " " + shape_text(packed->rows(), packed->cols()) + ", it says " +
-                                                 t.packed_format->name() + " " + shape_text(t.shape[0], t.shape[1])};
-    r = lossless_report(packed->view());
-    return packed;
-}
-
-// All elements of t.
 inline result<std::vector<float>> read_all(const checkpoint_tensor& t) {
-    auto values = t.read();
-    if (!values) return values;
     const auto elements = elements_of(t);
-    if (!elements || values->size() != *elements)
+    if (!elements) return elements.error();
+    auto values = t.read();
+    if (values && values->size() != *elements)
         return error{errc::invalid_argument,
-                     "the loader read " + std::to_string(values->size()) + " elements, the shape is " + archive_shape_text(t.shape)};
+                     "the loader read " + std::to_string(values->size()) + " elements, the shape has " + std::to_string(*elements)};
     return values;
 }
 
-}  // namespace QNT_BASELINE
-}  // namespace detail
-
-inline namespace QNT_BASELINE {
-
-// A matrix of a checkpoint, [out, in], in r.format: its stored codes where they are of this format, else quantized. Fills in the rest of
-// r. Errors: those of quantize() and of the loader.
-inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, tensor_report& r, bool strict = false, executor_ref executor = {}) {
-    r.shape = {t.shape[t.transposed], t.shape[!t.transposed]};
-    r.lossless = detail::is_stored_as(t, r.format);
-    if (r.lossless) return detail::take_packed(t, r.report);
-    const auto values = detail::read_all(t);
-    if (!values) return values.error();
-    const matrix_view<const float> stored{values->data(), t.shape[0], t.shape[1]};
-    return quantize(t.transposed ? stored.transposed() : stored, r.format, {.strict = strict, .report = &r.report}, executor);
+// The stored codes as planned, with the report of quantizing them without error.
+inline result<any_matrix> take_packed(const checkpoint_tensor& t, tensor_report& plan) {
+    auto packed = t.read_packed();
+    if (!packed) return packed;
+    if (!(packed->format() == plan.format) || packed->rows() != plan.shape[0] || packed->cols() != plan.shape[1])
+        return error{errc::invalid_argument, "the loader read " + packed->format().name() + " " + shape_text(packed->rows(), packed->cols()) +
+                                                 ", it says " + plan.format.name() + " " + archive_shape_text(plan.shape)};
+    plan.report.rows = packed->rows();
+    plan.report.cols = packed->cols();
+    plan.report.sqnr_db = std::numeric_limits<double>::infinity();
+    plan.report.cosine = 1;
+    return packed;
 }
 
-}  // namespace QNT_BASELINE
-
-namespace detail {
-inline namespace QNT_BASELINE {
+// A matrix as planned, [out, in]: its stored codes where they are of this format, else quantized.
+inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, tensor_report& plan, bool strict, executor_ref executor) {
+    if (plan.lossless) return take_packed(t, plan);
+    const auto values = read_all(t);
+    if (!values) return values.error();
+    const matrix_view<const float> stored{values->data(), t.shape[0], t.shape[1]};
+    return quantize(t.transposed ? stored.transposed() : stored, plan.format, {.strict = strict, .report = &plan.report}, executor);
+}
 
 // One tensor as planned into the archive, whose turn it is.
 inline result<void> write_tensor(archive_writer& out, const checkpoint_tensor& t, tensor_report& plan, bool strict, executor_ref executor) {
@@ -183,6 +155,16 @@ inline result<void> write_tensor(archive_writer& out, const checkpoint_tensor& t
 }  // namespace detail
 
 inline namespace QNT_BASELINE {
+
+// One matrix of rank 2 alone, [out, in]; `report` becomes what quantize_model() would report. Errors: not_found (no rule matches), those of
+// quantize() and of the loader.
+inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, const policy& rules, tensor_report& report, executor_ref executor = {}) {
+    auto plan = detail::plan_tensor(t, rules);
+    if (!plan) return plan.error();
+    if (plan->kept) return error{errc::invalid_argument, "shape " + detail::archive_shape_text(t.shape) + " is no matrix"};
+    report = std::move(*plan);
+    return detail::quantize_tensor(t, report, false, executor);
+}
 
 // What quantize_model() would make of it, without reading any data: formats, shapes and sizes; the errors are not known.
 // Errors: not_found (no rule matches), invalid_argument (a shape that overflows), naming the tensor.
