@@ -21,11 +21,13 @@ struct settings {
     bool json = false, verify = false;
 };
 
-enum class kind { safetensors, archive };
+enum class kind { safetensors, shards, gguf, archive };
 
 // By its name; a name that says nothing by how it begins. Throws when nothing is known.
 kind kind_of(const std::string& path) {
     const std::string name = tools::name_of_file(path);
+    if (name.ends_with(".index.json") || std::filesystem::is_directory(path)) return kind::shards;
+    if (name.ends_with(".gguf")) return kind::gguf;
     if (name.ends_with(".safetensors")) return kind::safetensors;
     if (name.ends_with(".qnt")) return kind::archive;
     const auto file = qnt::mapped_file::open(path).value();
@@ -33,6 +35,7 @@ kind kind_of(const std::string& path) {
         return file.bytes().size() >= magic.size() && std::memcmp(file.bytes().data(), magic.data(), magic.size()) == 0;
     };
     if (begins("\x89QNT")) return kind::archive;
+    if (begins("GGUF")) return kind::gguf;
     const std::string what = qnt::detail::describe_file(file.bytes());
     if (file.bytes().size() > 8 && file.bytes()[8] == std::byte{'{'}) return kind::safetensors;
     throw std::runtime_error(path + ": neither its name nor its first bytes are those of a known format" + what +
@@ -47,12 +50,62 @@ void check_numbers(const std::string& file, const qnt::safetensors_tensor& t) {
     if (bad < t.elements) fail("element " + std::to_string(bad) + " is not a finite number");
 }
 
+// One file, or several with their index.
 contents of_safetensors(const settings& s) {
-    const auto file = qnt::safetensors_file::open(s.file).value();
-    contents c{s.file, "safetensors", "", std::filesystem::file_size(s.file), {}, {file.metadata().begin(), file.metadata().end()}, {}, s.verify};
-    for (const qnt::safetensors_tensor& t : file.tensors()) {
-        c.tensors.push_back({t.name, t.shape, t.dtype_text, t.elements, t.data.size()});
-        if (s.verify) check_numbers(s.file, t);
+    const auto model = qnt::safetensors_shards::open(s.file).value();
+    contents c{s.file, "safetensors", "", 0, {}, {}, {}, s.verify};
+    for (const qnt::safetensors_file& file : model.files()) {
+        c.bytes += std::filesystem::file_size(file.path());
+        if (model.files().size() > 1) c.facts.emplace_back("file", tools::name_of_file(file.path()));
+        else c.metadata.assign(file.metadata().begin(), file.metadata().end());
+        for (const qnt::safetensors_tensor& t : file.tensors()) {
+            c.tensors.push_back({t.name, t.shape, t.dtype_text, t.elements, t.data.size()});
+            if (s.verify) check_numbers(file.path(), t);
+        }
+    }
+    return c;
+}
+
+// A value of GGUF for people: a long array as its length.
+std::string text_of(const qnt::gguf_value& v) {
+    using type = qnt::gguf_value_type;
+    switch (v.type()) {
+    case type::string: return std::string(v.as_string().value());
+    case type::boolean: return v.as_bool().value() ? "true" : "false";
+    case type::f32: return tools::shortest(v.as_f32().value());
+    case type::f64: return tools::shortest(v.as_f64().value());
+    case type::u64: return std::to_string(v.as_uint64().value());
+    case type::array: return "[" + std::to_string(v.size()) + " x " + qnt::detail::info_of_value(v.element_type()).name + "]";
+    default: return std::to_string(v.as_int64().value());
+    }
+}
+
+// Decodes every block.
+void check_blocks(const std::string& file, const qnt::gguf_tensor& t, qnt::executor_ref executor) {
+    const auto fail = [&](const std::string& what) { throw std::runtime_error(file + ": tensor " + qnt::in_quotes(t.name) + ": " + what); };
+    const qnt::gguf_type_info& type = *qnt::find_gguf_type(t.type);
+    if (std::string_view(type.name).starts_with("I") && type.block == 1) return;  // integers: any bits are sound
+    if (!type.decodes) fail(std::string("type ") + type.name + " cannot be decoded, so that its blocks are not verified");
+    const std::size_t most = (std::size_t{1} << 20) / type.block, blocks = t.elements / type.block;
+    std::vector<float> values;
+    for (std::size_t first = 0; first < blocks; first += most) {
+        const std::size_t n = std::min(most, blocks - first);
+        values.resize(n * type.block);
+        qnt::gguf_decode(t.type, t.data.subspan(first * type.bytes, n * type.bytes), values, executor).value();
+        const std::size_t bad = tools::first_not_finite(std::as_bytes(std::span(values)), "F32");
+        if (bad < values.size())
+            fail("block " + std::to_string(first + bad / type.block) + ": element " + std::to_string(first * type.block + bad) +
+                 " is not a finite number");
+    }
+}
+
+contents of_gguf(const settings& s, qnt::executor_ref executor) {
+    const auto file = qnt::gguf_file::open(s.file).value();
+    contents c{s.file, "gguf", "3", std::filesystem::file_size(s.file), {}, {}, {}, s.verify};
+    for (const auto& [key, value] : file.metadata()) c.metadata.emplace_back(key, text_of(value));
+    for (const qnt::gguf_tensor& t : file.tensors()) {
+        c.tensors.push_back({t.name, t.shape, qnt::find_gguf_type(t.type)->name, t.elements, t.data.size()});
+        if (s.verify) check_blocks(s.file, t, executor);
     }
     return c;
 }
@@ -78,7 +131,9 @@ void run(const settings& s) {
     qnt::thread_pool pool;
     contents c;
     switch (kind_of(s.file)) {
-    case kind::safetensors: c = of_safetensors(s); break;
+    case kind::safetensors:
+    case kind::shards: c = of_safetensors(s); break;
+    case kind::gguf: c = of_gguf(s, pool); break;
     case kind::archive: c = of_archive(s, pool); break;
     }
     if (s.json) std::puts(tools::dump(to_json(c)).c_str());

@@ -5,6 +5,8 @@
 //   t.print(stdout);
 #pragma once
 #include <algorithm>
+#include <charconv>
+#include <concepts>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -56,6 +58,12 @@ inline std::string decimal(double x, int digits = 2) {
     char text[64];
     std::snprintf(text, sizeof text, "%.*f", digits, x);
     return text;
+}
+
+// The shortest text that is read back as x.
+template <std::floating_point T> std::string shortest(T x) {
+    char text[32];
+    return {text, std::to_chars(text, text + sizeof text, x).ptr};
 }
 
 inline std::string shape_text(const std::vector<std::size_t>& shape) {
