@@ -4,6 +4,7 @@
 #include "core.hpp"
 #include "explain.hpp"
 #include "io/archive.hpp"
+#include "io/npy.hpp"
 #include "io/safetensors.hpp"
 #include "io/safetensors_shards.hpp"
 #include "io/safetensors_writer.hpp"
