@@ -4,31 +4,33 @@
 //   qnt-inspect --verify --json gpt2.qnt             # reads all data; the JSON is described in contents.hpp
 //
 // Exit 0: sound. 1: not, one line on stderr says what and where. 2: wrong usage.
-#include <filesystem>
+#include <gpt2/tokenizer.hpp>
 
-#include <qnt/qnt.hpp>
-
-#include "contents.hpp"
 #include "finite.hpp"
+#include "source.hpp"
 
 namespace {
 
 using tools::contents;
 using tools::tensor_entry;
+using tools::text_pairs;
 
 struct settings {
     std::string file;
     bool json = false, verify = false;
 };
 
-enum class kind { safetensors, shards, gguf, archive };
+enum class kind { safetensors, gguf, archive, npy, folder, config, tokenizer };
 
 // By its name; a name that says nothing by how it begins. Throws when nothing is known.
 kind kind_of(const std::string& path) {
     const std::string name = tools::name_of_file(path);
-    if (name.ends_with(".index.json") || std::filesystem::is_directory(path)) return kind::shards;
+    if (std::error_code ignored; std::filesystem::is_directory(path, ignored)) return kind::folder;
+    if (name == "config.json") return kind::config;
+    if (name == "vocab.json" || name == "merges.txt") return kind::tokenizer;
+    if (name.ends_with(".safetensors") || name.ends_with(".index.json")) return kind::safetensors;
     if (name.ends_with(".gguf")) return kind::gguf;
-    if (name.ends_with(".safetensors")) return kind::safetensors;
+    if (name.ends_with(".npy")) return kind::npy;
     if (name.ends_with(".qnt")) return kind::archive;
     const auto file = qnt::mapped_file::open(path).value();
     const auto begins = [&](std::string_view magic) {
@@ -36,6 +38,7 @@ kind kind_of(const std::string& path) {
     };
     if (begins("\x89QNT")) return kind::archive;
     if (begins("GGUF")) return kind::gguf;
+    if (begins("\x93NUMPY")) return kind::npy;
     const std::string what = qnt::detail::describe_file(file.bytes());
     if (file.bytes().size() > 8 && file.bytes()[8] == std::byte{'{'}) return kind::safetensors;
     throw std::runtime_error(path + ": neither its name nor its first bytes are those of a known format" + what +
@@ -127,14 +130,68 @@ contents of_archive(const settings& s, qnt::executor_ref executor) {
     return c;
 }
 
+contents of_npy(const settings& s) {
+    const auto file = qnt::npy_file::open(s.file).value();
+    const qnt::npy_dtype_info& type = qnt::npy_dtypes[std::size_t(file.dtype())];
+    contents c{s.file, "npy", "", std::filesystem::file_size(s.file), {}, {}, {}, s.verify};
+    c.facts.emplace_back("order", file.is_fortran() ? "Fortran" : "C");
+    c.tensors.push_back({"", file.shape(), type.descr, file.elements(), file.data().size()});
+    const bool is_float = type.descr[1] == 'f';
+    const std::size_t bad = s.verify && is_float ? tools::first_not_finite(file.data(), "F" + std::to_string(8 * type.bytes)) : file.elements();
+    if (bad < file.elements()) throw std::runtime_error(s.file + ": element " + std::to_string(bad) + " is not a finite number");
+    return c;
+}
+
+text_pairs facts_of(const gpt2::config& g) {
+    text_pairs facts{{"model_type", "gpt2"}};
+    for (const gpt2::size_bound& b : gpt2::size_bounds) facts.emplace_back(b.name, std::to_string(g.*b.size));
+    facts.emplace_back("layer_norm_epsilon", tools::shortest(g.layer_norm_epsilon));
+    return facts;
+}
+
+contents of_config(const settings& s) {
+    return {s.file, "gpt2", "", std::filesystem::file_size(s.file), facts_of(gpt2::read_config(s.file)), {}, {}, s.verify};
+}
+
+// vocab.json and merges.txt say something only together.
+contents of_tokenizer(const settings& s) {
+    const std::filesystem::path folder = std::filesystem::path(s.file).parent_path();
+    const gpt2::tokenizer tokenizer(folder.empty() ? "." : folder);
+    return {s.file, "gpt2", "", std::filesystem::file_size(s.file), {{"tokens", std::to_string(tokenizer.vocab_size())}}, {}, {}, s.verify};
+}
+
+// A model in Hugging Face's layout: its weights, and of a GPT-2 all that a program needs to run it.
+contents of_folder(const settings& s) {
+    const std::string folder = s.file.ends_with('/') ? s.file : s.file + '/', config = folder + "config.json";
+    if (std::error_code ignored; !std::filesystem::exists(config, ignored))
+        throw std::runtime_error(s.file + ": there is no config.json in this folder: it is no model; name a file in it");
+    if (!s.verify && !tools::is_gpt2(gpt2::read_text(config))) return of_safetensors(s);  // there is no more to verify than its files
+    const gpt2::config g = gpt2::read_config(config);
+    contents c = of_safetensors(s);
+    const auto file = qnt::checkpoint_file::open(s.file).value();
+    for (const qnt::checkpoint_tensor& t : gpt2::checkpoint_of(file, g)) {  // has all tensors in their shapes
+        const auto readable = s.verify ? t.read() : std::vector<float>();
+        if (!readable) throw qnt::exception(readable.error());
+    }
+    const gpt2::tokenizer tokenizer(s.file);
+    if (tokenizer.vocab_size() != g.vocab_size)
+        throw std::runtime_error(folder + "vocab.json: has " + std::to_string(tokenizer.vocab_size()) + " tokens with ids, config.json says " +
+                                 std::to_string(g.vocab_size));
+    for (auto& fact : facts_of(g)) c.facts.push_back(std::move(fact));
+    return c;
+}
+
 void run(const settings& s) {
     qnt::thread_pool pool;
     contents c;
     switch (kind_of(s.file)) {
-    case kind::safetensors:
-    case kind::shards: c = of_safetensors(s); break;
+    case kind::safetensors: c = of_safetensors(s); break;
     case kind::gguf: c = of_gguf(s, pool); break;
     case kind::archive: c = of_archive(s, pool); break;
+    case kind::npy: c = of_npy(s); break;
+    case kind::folder: c = of_folder(s); break;
+    case kind::config: c = of_config(s); break;
+    case kind::tokenizer: c = of_tokenizer(s); break;
     }
     if (s.json) std::puts(tools::dump(to_json(c)).c_str());
     else print(c);
