@@ -64,10 +64,12 @@ inline void load_scalars(std::span<const std::byte> source, scalar_type type, st
 
 class archive {
 public:
-    // In place: nothing is read but the header and the index. See mapped_file for what must not happen to the file meanwhile.
+    // In place: nothing is read but the header and the index. The file must keep its bytes as long as this object: one that is cut
+    // short under it stops the program (SIGBUS), one that is written to changes the weights. Replacing it by renaming, as archive_writer
+    // does, is safe; for files that others may rewrite in place there is load().
     // Errors: not_found, io, invalid_argument, corrupt, unsupported (another major version).
     static result<archive> map(const std::string& path) { return from(path, file_bytes::map(path)); }
-    // Into huge pages of our own. Errors: also out_of_memory.
+    // Read with pread() into huge pages of our own; what becomes of the file then does not matter. Errors: also out_of_memory.
     static result<archive> load(const std::string& path) { return from(path, file_bytes::load(path)); }
     // Bytes that the caller keeps, aligned to 64; `name` is for messages.
     static result<archive> view(std::span<const std::byte> bytes, std::string name);
