@@ -499,11 +499,19 @@ public:
           decoder_(w.format, w.shape, values_.data()),
           codes_(w.format.is_dense() ? 0 : w.shape.cols),
           zeros_(w.shape.groups()),
-          scales_(w.shape.groups()) {}
+          scales_(w.shape.groups()),
+          in_order_(w.columns ? w.shape.cols : 0) {}
     row_reader(const row_reader&) = delete;
     row_reader& operator=(const row_reader&) = delete;
 
     void read(std::size_t row, float* out) {
+        if (!w_.columns) return read_in_order(row, out);
+        read_in_order(row, in_order_.data());
+        for (std::size_t k = 0; k < w_.shape.cols; ++k) out[w_.columns[k]] = in_order_[k];
+    }
+
+private:
+    void read_in_order(std::size_t row, float* out) {
         const packed_shape& s = w_.shape;
         if (w_.format.is_dense()) {
             const scalar_type type = dense_type(w_.format);
@@ -513,8 +521,6 @@ public:
         unpack_row(w_, row, {codes_.data(), scales_.data(), zeros_.data()});
         decoder_.decode({codes_.data(), scales_.data(), zeros_.data()}, out);
     }
-
-private:
     static std::array<float, 256> values_of(const code_tables& t, compute_mode mode) {
         std::array<float, 256> values;
         for (std::size_t q = 0; q < 256; ++q) values[q] = mode == int8_activations ? mul(float(t.operands[q]), t.unit) : t.values[q];
@@ -525,7 +531,7 @@ private:
     std::array<float, 256> values_;
     row_decoder decoder_;
     std::vector<std::uint8_t> codes_, zeros_;
-    std::vector<float> scales_;
+    std::vector<float> scales_, in_order_;
 };
 
 template <class Layout> void dequantize_rows(const matrix_view<float>& out, const any_view<Layout>& w, executor_ref executor) {
