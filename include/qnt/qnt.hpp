@@ -5,6 +5,7 @@
 #include "explain.hpp"
 #include "io/archive.hpp"
 #include "io/gguf.hpp"
+#include "io/npy.hpp"
 #include "io/safetensors.hpp"
 #include "io/safetensors_shards.hpp"
 #include "io/safetensors_writer.hpp"
