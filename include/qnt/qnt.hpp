@@ -6,6 +6,7 @@
 #include "io/archive.hpp"
 #include "io/gguf.hpp"
 #include "io/npy.hpp"
+#include "io/bitsandbytes.hpp"
 #include "io/safetensors.hpp"
 #include "io/safetensors_shards.hpp"
 #include "io/safetensors_writer.hpp"
