@@ -42,6 +42,7 @@ struct event {
 };
 
 struct batch_options {
+    qnt::kv_types kv = {};                // how keys and values are stored
     std::size_t max_rows_per_step = 256;  // tokens in one forward pass: bounds its time and its memory
     std::size_t max_sequences = 64;       // that hold a cache at once; others wait for their turn
     stopwatch* watch = nullptr;           // must outlive the batch
@@ -62,7 +63,7 @@ public:
     // Ends a sequence; the next step says so. False: there is none with this id (any more).
     bool cancel(sequence_id id);
     // One forward pass, if there is something to run: an event for each sequence that got a token or ended, by id, until the next step.
-    // None while there are only parts of long prompts to run. Throws std::bad_alloc when memory runs out.
+    // None while there are only parts of long prompts to run. Throws qnt::exception, with the batch as it was, when memory runs out.
     std::span<const event> step();
 
     bool idle() const { return sequences_.empty(); }
@@ -152,7 +153,7 @@ inline void batch::plan() {
 inline void batch::admit(sequence& s) {
     if (s.cache) return;
     if (spare_.empty()) {
-        s.cache = pass_.new_cache();
+        s.cache = pass_.new_cache(options_.kv);
     } else {
         s.cache = std::move(spare_.back());
         spare_.pop_back();

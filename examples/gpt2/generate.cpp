@@ -27,6 +27,7 @@ struct settings {
     std::string policy;  // a file
     std::string batch;   // a file
     std::string mode = "automatic";
+    std::string kv = "f32";
     std::string isa;
     std::size_t threads = 0;
     std::size_t count = 40;
@@ -106,7 +107,7 @@ outcome generate(const settings& s, const gpt2::model& model, const gpt2::tokeni
     sampling.max_new_tokens = s.count;
     if (const auto end_of_text = tokenizer.special("<|endoftext|>")) sampling.stop_ids = {*end_of_text};
     gpt2::stopwatch watch;
-    gpt2::batch batch(model, pool, {.watch = s.stats ? &watch : nullptr});
+    gpt2::batch batch(model, pool, {.kv = qnt::kv_types::parse(s.kv).value(), .watch = s.stats ? &watch : nullptr});
     for (const sequence& q : o.sequences) {
         batch.add(q.prompt_ids, sampling);  // ids count from 1
         o.prefill.tokens += q.prompt_ids.size();
@@ -164,6 +165,7 @@ void print_stats(const char* name, const phase& p) {
 
 void run(const settings& s) {
     gpt2::validate(s.sampling);
+    qnt::kv_types::parse(s.kv).value();
     if (!s.isa.empty()) qnt::isa::force(qnt::isa::parse(s.isa).value()).value();
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
     const auto start = std::chrono::steady_clock::now();
@@ -221,6 +223,7 @@ int main(int argc, char** argv) {
             ->capture_default_str();
     app.add_option("--policy", s.policy, "JSON file of [pattern, format] rules, instead of --format")->excludes(format);
     app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
+    app.add_option("--kv", s.kv, "how keys and values are stored: f32, f16 or int8, or keys,values as in f16,int8")->capture_default_str();
     app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
     app.add_option("--isa", s.isa, "instruction set to use instead of the best one");
     app.add_option("-n", s.count, "tokens to generate at most")->check(CLI::Range(1, 1 << 20))->capture_default_str();

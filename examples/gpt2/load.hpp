@@ -1,4 +1,5 @@
-// GPT-2 from files: a folder in Hugging Face's layout, its .safetensors file, or a .qnt with the names of Hugging Face.
+// GPT-2 from files: a folder in Hugging Face's layout or a .safetensors file beside its config.json, a .gguf of the architecture gpt2, or
+// a .qnt with Hugging Face's names and its config.json in the metadata, whose weights run where they lie.
 //
 //   gpt2::model model = gpt2::load_model("examples/models/qnt-gpt2-5m", {.weights = {{"*", qnt::use<qnt::int8_channel>}}}, pool);
 //
@@ -7,6 +8,7 @@
 #pragma once
 #include <cstring>
 
+#include "gguf.hpp"
 #include "model.hpp"
 
 namespace gpt2 {
@@ -19,12 +21,7 @@ struct load_options {
     bool verify = true;  // the checksums of a .qnt; without, nothing of it is read before it is needed
 };
 
-// Metadata of a .qnt: the texts of the files beside the weights.
-inline const std::string* metadata_of(const qnt::archive& file, std::string_view key) {
-    for (const auto& [k, value] : file.metadata())
-        if (k == key) return &value;
-    return nullptr;
-}
+inline std::string beside(const qnt::checkpoint_file& file, const char* name) { return (std::filesystem::path(file.folder()) / name).string(); }
 
 inline config config_of(const qnt::checkpoint_file& file) {
     if (const auto& archive = file.as_archive()) {
@@ -32,8 +29,8 @@ inline config config_of(const qnt::checkpoint_file& file) {
         if (!text) refuse(file.path(), "there is no \"config.json\" in its metadata");
         return parse_config(*text, file.path() + ": config.json");
     }
-    const std::size_t slash = file.path().rfind('/');
-    return read_config(slash == std::string::npos ? "config.json" : file.path().substr(0, slash + 1) + "config.json");
+    if (const auto& gguf = file.as_gguf()) return config_of(*gguf, file.path());
+    return read_config(beside(file, "config.json"));
 }
 
 // What a model is made of, under Hugging Face's names.
@@ -72,14 +69,15 @@ inline std::vector<expected_tensor> tensors_of(const config& c) {
 // The tensors of a file under the names of tensors_of().
 class tensor_names {
 public:
-    explicit tensor_names(const qnt::checkpoint_file& file) : file_(&file), prefix_(file.find("transformer.wte.weight") ? "transformer." : "") {}
+    explicit tensor_names(const qnt::checkpoint_file& file)
+        : file_(&file), is_gguf_(file.as_gguf() != nullptr), prefix_(file.find("transformer.wte.weight") ? "transformer." : "") {}
 
-    std::string operator()(const std::string& name) const { return name == "lm_head.weight" ? name : prefix_ + name; }
+    std::string operator()(const std::string& name) const { return is_gguf_ ? gguf_name(name) : name == "lm_head.weight" ? name : prefix_ + name; }
     const qnt::checkpoint_tensor* find(const std::string& name) const { return file_->find((*this)(name)); }
 
-    // The block that a tensor belongs to.
+    // The block that a tensor of the file belongs to.
     std::optional<std::size_t> layer(std::string_view name) const {
-        const std::string start = prefix_ + "h.";
+        const std::string start = is_gguf_ ? "blk." : prefix_ + "h.";
         if (!name.starts_with(start)) return std::nullopt;
         name.remove_prefix(start.size());
         std::uint64_t n = 0;
@@ -89,6 +87,7 @@ public:
 
 private:
     const qnt::checkpoint_file* file_;
+    bool is_gguf_;
     std::string prefix_;
 };
 

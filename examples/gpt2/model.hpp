@@ -92,13 +92,14 @@ public:
 
     const gpt2::model& model() const { return *model_; }
     // An empty cache that fits. Throws qnt::exception.
-    qnt::kv_cache new_cache() const {
+    qnt::kv_cache new_cache(qnt::kv_types types) const {
         const config& c = model_->config();
-        return qnt::kv_cache::create(c.n_layer, c.n_head, c.head_size(), c.n_ctx).value();
+        return qnt::kv_cache::create(c.n_layer, c.n_head, c.head_size(), c.n_ctx, types).value();
     }
 
     // Logits [sum of wanted, vocab], sequence by sequence, until the next pass. The caches hold the new rows afterwards. Throws
-    // std::runtime_error, with every cache as it was: a sequence without tokens, a full context, an id that is not in the vocabulary.
+    // std::runtime_error, with every cache as it was: a sequence without tokens, a full context, an id that is not in the vocabulary, no
+    // memory for more positions.
     std::span<const float> operator()(std::span<const sequence_rows> sequences) {
         const config& c = model_->config();
         std::size_t t = 0, wanted = 0;
@@ -110,6 +111,7 @@ public:
         const std::size_t d = c.n_embd;
         const matrix x = room(x_, t, d), normed = room(normed_, t, d), qkv = room(qkv_, t, 3 * d), inner = room(inner_, t, c.n_inner);
         embed(x, sequences);
+        look_up(normed, qkv, sequences);
         lap(part::embedding);
         for (std::size_t i = 0; i < c.n_layer; ++i) {
             const layer& l = model_->layers()[i];
@@ -117,7 +119,7 @@ public:
             lap(part::norm);
             product(qkv, normed, l.c_attn, qnt::bias{l.c_attn.bias});
             lap(part::qkv);
-            attend(normed, qkv, sequences, i);
+            attend(qkv, sequences, i);
             lap(part::attention);
             product(x, normed, l.attn_c_proj, qnt::bias{l.attn_c_proj.bias} | qnt::residual{x});
             lap(part::projection);
@@ -155,6 +157,7 @@ private:
         for (const std::int32_t id : s.ids)
             if (id < 0 || std::size_t(id) >= c.vocab_size)
                 throw std::runtime_error("token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(c.vocab_size));
+        s.cache->reserve(position + s.ids.size()).value();
     }
 
     // x[T, n_embd] = token embedding + position embedding
@@ -168,16 +171,26 @@ private:
             }
     }
 
-    // out[T, n_embd] for qkv[T, 3 n_embd], whose keys and values join the caches
-    void attend(const matrix& out, const matrix& qkv, std::span<const sequence_rows> sequences, std::size_t layer) {
+    // attention_: out[T, n_embd] for the queries in qkv[T, 3 n_embd], sequence by sequence, the same in every layer
+    void look_up(const matrix& out, const matrix& qkv, std::span<const sequence_rows> sequences) {
+        attention_.clear();
         std::size_t first = 0;
         for (const sequence_rows& s : sequences) {
-            const std::size_t rows = s.ids.size(), position = s.cache->length(layer);
-            const auto third = [&](std::size_t n) { return const_matrix{qkv.row(first) + n * out.cols, rows, out.cols, qkv.cols}; };
-            s.cache->append(layer, third(1), third(2), executor_);
-            qnt::attention(out.rows_from(first, rows), third(0), *s.cache, layer, position, executor_);
+            const std::size_t rows = s.ids.size();
+            attention_.push_back({out.rows_from(first, rows), {qkv.row(first), rows, out.cols, qkv.cols}, s.cache, s.cache->length(0)});
             first += rows;
         }
+    }
+    // The keys and values in qkv join the caches, then every query looks at what is before it.
+    void attend(const matrix& qkv, std::span<const sequence_rows> sequences, std::size_t layer) {
+        std::size_t first = 0;
+        for (const sequence_rows& s : sequences) {
+            const std::size_t rows = s.ids.size(), d = qkv.cols / 3;
+            const auto third = [&](std::size_t n) { return const_matrix{qkv.row(first) + n * d, rows, d, qkv.cols}; };
+            s.cache->append(layer, third(1), third(2), executor_);
+            first += rows;
+        }
+        qnt::attention(attention_, layer, executor_);
     }
 
     // logits[wanted, vocab] for the last rows of each sequence in x
@@ -207,13 +220,14 @@ private:
     qnt::executor_ref executor_;
     stopwatch* watch_;
     std::vector<float> x_, normed_, qkv_, inner_, logits_;
+    std::vector<qnt::attention_rows> attention_;
 };
 
 // One sequence, for who feeds it tokens himself: a text to be scored. Generation is in batch.hpp.
 class session {
 public:
     // model and executor must outlive the session. Throws qnt::exception when the cache does not fit into memory.
-    session(const model& m, qnt::executor_ref executor) : pass_(m, executor), cache_(pass_.new_cache()) {}
+    session(const model& m, qnt::executor_ref executor, qnt::kv_types kv = {}) : pass_(m, executor), cache_(pass_.new_cache(kv)) {}
 
     std::size_t position() const { return cache_.length(0); }
     void restart() { cache_.clear(); }

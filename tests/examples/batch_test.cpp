@@ -36,8 +36,8 @@ struct answer {
     gpt2::finish finished = gpt2::finish::none;
 };
 
-answer alone(const request& r) {
-    gpt2::session session(model(), {});
+answer alone(const request& r, qnt::kv_types kv = {}) {
+    gpt2::session session(model(), {}, kv);
     gpt2::sampler choose(r.sampling);
     answer a;
     auto logits = session.forward(r.prompt);
@@ -116,6 +116,13 @@ TEST_CASE("a batch gives each sequence the bits that it gets alone") {
             check(run_together(gap, two, {.max_rows_per_step = rows, .max_sequences = 2}));
         }
     test::on_every_isa([&](qnt::isa::id) { check(run_together(1, two, {.max_rows_per_step = 64})); });
+    for (const char* types : {"f16", "int8", "f16,int8", "int8,f32"}) {
+        INFO("keys and values " << types);
+        const qnt::kv_types kv = qnt::kv_types::parse(types).value();
+        for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = alone(requests()[i], kv);
+        check(run_together(1, two, {.kv = kv, .max_rows_per_step = 7}));
+        test::on_every_isa([&](qnt::isa::id) { check(run_together(2, {}, {.kv = kv, .max_rows_per_step = 64})); });
+    }
 }
 
 TEST_CASE("a batch makes no step longer than it may; sequences begin in the order in which they came") {

@@ -47,7 +47,6 @@ inline std::uint32_t u32_at(const std::uint8_t* b) {
     return v;
 }
 
-inline void decode_f32(const std::uint8_t* b, float* y) { std::memcpy(y, b, sizeof *y); }
 inline void decode_f16(const std::uint8_t* b, float* y) { *y = f16_at(b); }
 inline void decode_bf16(const std::uint8_t* b, float* y) { *y = float(bf16::from_bits(std::uint16_t(b[0] | b[1] << 8))); }
 
@@ -190,40 +189,57 @@ inline bool all_finite(const float* x, std::size_t n) {
     return good;
 }
 
-// 1 / d, of which all codes are made. Where it overflows, d being denormal, ggml converts infinities and NaN to integers: 0 on x86.
+// 1 / d, which all codes are made of. Where it overflows, d being denormal, ggml converts infinities and NaN to integers: 0 on x86.
 struct inverse {
     explicit inverse(float d) : value(d != 0 ? 1.0f / d : 0.0f), overflows(!is_finite(value)) {}
     float value;
     bool overflows;
 };
 
+// The bits of the largest magnitude: those of floats order as the floats do, infinity and NaN come last.
+inline std::uint32_t largest_magnitude(const float* x) {
+    std::uint32_t top = 0;
+    for (std::size_t j = 0; j < 32; ++j) {
+        const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[j]) & 0x7fffffffu;
+        top = bits > top ? bits : top;
+    }
+    return top;
+}
+
 // d = absmax / 127, codes to nearest, ties away from zero
 inline bool encode_q8_0(const float* x, std::uint8_t* b) {
-    float top = 0;
-    for (std::size_t j = 0; j < 32; ++j) top = magnitude(x[j]) > top ? magnitude(x[j]) : top;
-    const float d = top / 127;
+    const float top = std::bit_cast<float>(largest_magnitude(x)), d = top / 127;
+    if (!store_f16(d, b)) return false;  // so |x / d| <= 127 + a rounding below
     const inverse by(d);
     for (std::size_t j = 0; j < 32; ++j) {
         const float v = by.overflows ? 0.0f : mul(x[j], by.value);
-        const bool in_range = v > -128.0f && v < 128.0f;  // not so for what is refused below
-        const int whole = in_range ? int(v) : 0;
+        const int whole = int(v);
         const float rest = v - float(whole);
         b[2 + j] = std::uint8_t(whole + (rest >= 0.5f) - (rest <= -0.5f));
     }
-    return store_f16(d, b) && all_finite(x, 32);
+    return true;
 }
 
-inline std::uint8_t nibble(float v) { return v >= 15.0f ? std::uint8_t{15} : v > 0.0f ? std::uint8_t(v) : std::uint8_t{0}; }
+// The codes trunc(v), at most 15, of v(x) in [0, 17).
+template <class V> void store_nibbles(const float* x, const V& v, std::uint8_t* nibbles) {
+    const auto code = [&](float number) {
+        const int q = int(v(number));
+        return q < 15 ? q : 15;
+    };
+    for (std::size_t j = 0; j < 16; ++j) nibbles[j] = std::uint8_t(code(x[j]) | code(x[j + 16]) << 4);
+}
 
 // d = the number of largest magnitude (the first of them) / -8, codes x / d + 8 to nearest
 inline bool encode_q4_0(const float* x, std::uint8_t* b) {
-    float top = 0;
-    for (std::size_t j = 0; j < 32; ++j) top = magnitude(x[j]) > magnitude(top) ? x[j] : top;
-    const float d = top / -8;
+    const std::uint32_t top = largest_magnitude(x);
+    std::size_t first = 0;
+    while ((std::bit_cast<std::uint32_t>(x[first]) & 0x7fffffffu) != top) ++first;
+    const float d = (top ? x[first] : 0.0f) / -8;  // zeros count as +0
+    if (!store_f16(d, b)) return false;
     const inverse by(d);
-    const auto code = [&](float v) { return by.overflows ? std::uint8_t{0} : nibble(mul(v, by.value) + 8.5f); };
-    for (std::size_t j = 0; j < 16; ++j) b[2 + j] = std::uint8_t(code(x[j]) | code(x[j + 16]) << 4);
-    return store_f16(d, b) && all_finite(x, 32);
+    store_nibbles(
+        x, [&](float v) { return by.overflows ? 0.0f : mul(v, by.value) + 8.5f; }, b + 2);
+    return true;
 }
 
 // m = the least, d = (the greatest - m) / 15, codes (x - m) / d to nearest
@@ -234,11 +250,11 @@ inline bool encode_q4_1(const float* x, std::uint8_t* b) {
         high = x[j] > high ? x[j] : high;
     }
     const float d = (high - low) / 15;
+    if (!all_finite(x, 32) || !store_f16(d, b) || !store_f16(low, b + 2)) return false;
     const inverse by(d);
-    const auto code = [&](float v) { return by.overflows ? std::uint8_t{0} : nibble(mul(v - low, by.value) + 0.5f); };
-    for (std::size_t j = 0; j < 16; ++j) b[4 + j] = std::uint8_t(code(x[j]) | code(x[j + 16]) << 4);
-    const bool has_scale = store_f16(d, b), has_minimum = store_f16(low, b + 2);
-    return has_scale && has_minimum && all_finite(x, 32);
+    store_nibbles(
+        x, [&](float v) { return by.overflows ? 0.0f : mul(v - low, by.value) + 0.5f; }, b + 4);
+    return true;
 }
 
 // ---- the types ----
@@ -250,6 +266,9 @@ struct gguf_codec {
     std::size_t (*encode)(const float* from, std::size_t blocks, std::uint8_t* to) = nullptr;  // gives the first block that failed, or `blocks`
 };
 
+inline void decode_f32(const std::uint8_t* from, std::size_t n, float* to) {
+    if (n) std::memcpy(to, from, n * sizeof *to);
+}
 template <auto Decode, std::size_t Block, std::size_t Bytes> void decode_blocks(const std::uint8_t* from, std::size_t blocks, float* to) {
     for (std::size_t i = 0; i < blocks; ++i) Decode(from + i * Bytes, to + i * Block);
 }
@@ -263,7 +282,8 @@ template <std::size_t Block, std::size_t Bytes, auto Decode = nullptr, auto Enco
 constexpr gguf_codec codec(gguf_type type, const char* name) {
     constexpr bool decodes = !std::is_null_pointer_v<decltype(Decode)>, encodes = !std::is_null_pointer_v<decltype(Encode)>;
     gguf_codec c{type, {name, Block, Bytes, decodes}};
-    if constexpr (decodes) c.decode = decode_blocks<Decode, Block, Bytes>;
+    if constexpr (std::is_convertible_v<decltype(Decode), decltype(c.decode)>) c.decode = Decode;  // null, or for many blocks
+    else c.decode = decode_blocks<Decode, Block, Bytes>;
     if constexpr (encodes) c.encode = encode_blocks<Encode, Block, Bytes>;
     return c;
 }

@@ -1,74 +1,74 @@
 // Any file of weights as one checkpoint: what it is, its content says.
 //
-//     auto file = qnt::checkpoint_file::open("gpt2/").value();                 // a folder with model.safetensors, or the file itself, or a .qnt
+//     auto file = qnt::checkpoint_file::open("gpt2/").value();                 // a folder or file of safetensors, a .gguf, a .qnt
 //     for (const qnt::checkpoint_tensor& t : file.tensors()) use(t.name, t.shape, t.stored_as, t.read);
-//     auto report = qnt::quantize_model(file.tensors(), policy, "out.qnt");    // stored codes stay as they are where the policy asks for their format
+//     auto report = qnt::quantize_model(file.tensors(), policy, "out.qnt");    // codes that the policy asks for are taken over as they are
 //
 // The tensors keep the file open: they may outlive the checkpoint_file.
 #pragma once
-#include <sys/stat.h>
+#include <filesystem>
 #include <memory>
 
-#include "../io/safetensors.hpp"
+#include "../io/gguf.hpp"
+#include "../io/safetensors_shards.hpp"
 #include "quantize_model.hpp"
 
 namespace qnt {
 
+// What the first bytes of a file say; safetensors begin with a length, so they are what is neither of the others.
+enum class weights_kind { safetensors, gguf, archive };
+inline namespace QNT_BASELINE {
+// Errors: not_found, io, invalid_argument (not a regular file).
+inline result<weights_kind> weights_kind_of(const std::string& path) {
+    const auto file = mapped_file::open(path);
+    if (!file) return file.error();
+    const detail::archive_header h;
+    const auto begins = [&](const void* magic, std::size_t n) {
+        return file->bytes().size() >= n && std::memcmp(file->bytes().data(), magic, n) == 0;
+    };
+    return begins("GGUF", 4) ? weights_kind::gguf : begins(h.magic, sizeof h.magic) ? weights_kind::archive : weights_kind::safetensors;
+}
+}  // namespace QNT_BASELINE
+
 class checkpoint_file {
 public:
-    // Errors: those of the readers, naming the file.
-    static result<checkpoint_file> open(const std::string& path);
+    // A file is what its first bytes say; of folders and indices see safetensors_shards. The executor decodes, and must outlive the
+    // tensors. Errors: those of the readers, naming the file.
+    static result<checkpoint_file> open(const std::string& path, executor_ref executor = {});
 
-    const std::string& path() const { return path_; }            // of the file that was found
+    const std::string& path() const { return path_; }            // as given to open()
+    const std::string& folder() const { return folder_; }        // where other files of the model lie
     const checkpoint& tensors() const { return tensors_; }       // in the order of the file, under the names there
     const checkpoint_tensor* find(std::string_view name) const;  // null: no such tensor
 
     // What it was read from; the others are null.
+    const std::shared_ptr<const safetensors_shards>& as_safetensors() const { return safetensors_; }
+    const std::shared_ptr<const gguf_file>& as_gguf() const { return gguf_; }
     const std::shared_ptr<const archive>& as_archive() const { return archive_; }
-    const std::shared_ptr<const safetensors_file>& as_safetensors() const { return safetensors_; }
 
 private:
-    void add(std::shared_ptr<const safetensors_file> file);
-    void add(std::shared_ptr<const archive> file);
+    result<void> read(executor_ref executor);
+    void add(std::shared_ptr<const safetensors_shards> file);
+    void add(std::shared_ptr<const gguf_file> file, executor_ref executor);
+    void add(std::shared_ptr<const archive> file, executor_ref executor);
 
-    std::string path_;
+    std::string path_, folder_;
     checkpoint tensors_;
     std::vector<std::size_t> by_name_;  // indices of tensors_, names ascending
+    std::shared_ptr<const safetensors_shards> safetensors_;
+    std::shared_ptr<const gguf_file> gguf_;
     std::shared_ptr<const archive> archive_;
-    std::shared_ptr<const safetensors_file> safetensors_;
 };
 
 namespace detail {
 inline namespace QNT_BASELINE {
 
-// The first bytes of a file: enough to tell what it is.
-inline result<std::string> read_head(const std::string& path) {
-    const auto file = mapped_file::open(path);
-    if (!file) return file.error();
-    const auto head = file->bytes().first(std::min<std::size_t>(file->bytes().size(), 8));
-    return std::string(reinterpret_cast<const char*>(head.data()), head.size());
-}
-
-inline bool is_folder(const std::string& path) {
-    struct stat status {};
-    return path.find('\0') == std::string::npos && ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
-inline bool is_there(const std::string& path) {
-    struct stat status {};
-    return path.find('\0') == std::string::npos && ::stat(path.c_str(), &status) == 0;
-}
-
-inline bool is_archive(std::string_view head) {
-    const archive_header h;
-    return head == std::string_view(reinterpret_cast<const char*>(h.magic), sizeof h.magic);
-}
-
 // A matrix of an archive as f32.
-inline result<std::vector<float>> read_panels(const archive& file, const std::string& name) {
+inline result<std::vector<float>> read_panels(const archive& file, const std::string& name, executor_ref executor) {
     const auto w = file.get_any(name);
     if (!w) return w.error();
     std::vector<float> values(w->shape.rows * w->shape.cols);  // its codes are in the file: no overflow
-    dequantize(matrix_view<float>{values.data(), w->shape.rows, w->shape.cols}, *w);
+    dequantize(matrix_view<float>{values.data(), w->shape.rows, w->shape.cols}, *w, executor);
     return values;
 }
 
@@ -82,50 +82,59 @@ inline result<any_matrix> copy_panels(const archive_tensor& t) {
 }  // namespace QNT_BASELINE
 }  // namespace detail
 
-inline void checkpoint_file::add(std::shared_ptr<const safetensors_file> file) {
+inline void checkpoint_file::add(std::shared_ptr<const safetensors_shards> file) {
     for (const safetensors_tensor& t : file->tensors())
-        tensors_.push_back(
-            {.name = t.name, .shape = t.shape, .read = [file, name = t.name] { return file->read_f32(name); }, .stored_as = t.dtype_text});
+        tensors_.push_back({.name = t.name, .shape = t.shape, .read = [file, &t] { return file->read_f32(t.name); }, .stored_as = t.dtype_text});
     safetensors_ = std::move(file);
 }
 
-inline void checkpoint_file::add(std::shared_ptr<const archive> file) {
+inline void checkpoint_file::add(std::shared_ptr<const gguf_file> file, executor_ref executor) {
+    for (const gguf_tensor& t : file->tensors()) {
+        checkpoint_tensor c{.name = t.name, .shape = t.shape, .stored_as = find_gguf_type(t.type)->name};
+        c.read = [file, &t, executor] { return file->read_f32(t.name, executor); };
+        c.packed_format = t.shape.size() == 2 ? gguf_file::grid_of(t) : std::nullopt;
+        if (c.packed_format) c.read_packed = [file, &t, executor] { return file->read_packed(t.name, executor); };
+        tensors_.push_back(std::move(c));
+    }
+    gguf_ = std::move(file);
+}
+
+inline void checkpoint_file::add(std::shared_ptr<const archive> file, executor_ref executor) {
     for (const archive_tensor& t : file->tensors()) {
-        checkpoint_tensor c{.name = t.name, .shape = t.shape, .stored_as = t.format.name()};
-        if (t.layout == archive_layout::panels) {
-            c.read = [file, name = t.name] { return detail::read_panels(*file, name); };
+        checkpoint_tensor c{.name = t.name, .shape = t.shape, .is_array = t.layout == archive_layout::array, .stored_as = t.format.name()};
+        c.read = [file, &t, executor] {
+            return t.layout == archive_layout::array ? file->read_f32(t.name) : detail::read_panels(*file, t.name, executor);
+        };
+        if (!c.is_array) {
             c.packed_format = t.format;
-            c.read_packed = [file, &t] { return detail::copy_panels(t); };
-        } else {
-            c.is_array = true;
-            c.read = [file, name = t.name] { return file->read_f32(name); };
+            c.read_packed = [&t, file] { return detail::copy_panels(t); };
         }
         tensors_.push_back(std::move(c));
     }
     archive_ = std::move(file);
 }
 
-inline result<checkpoint_file> checkpoint_file::open(const std::string& path) {
+inline result<void> checkpoint_file::read(executor_ref executor) {
+    const auto take = [&](auto file, auto... how) -> result<void> {
+        if (!file) return file.error();
+        using type = std::remove_cvref_t<decltype(*file)>;
+        return add(std::make_shared<const type>(std::move(*file)), how...), result<void>();
+    };
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path_, ignored) || path_.ends_with(".json")) return take(safetensors_shards::open(path_));
+    const auto kind = weights_kind_of(path_);
+    if (!kind) return kind.error();
+    if (*kind == weights_kind::archive) return take(archive::map(path_), executor);
+    if (*kind == weights_kind::gguf) return take(gguf_file::open(path_), executor);
+    return take(safetensors_shards::open(path_));
+}
+
+inline result<checkpoint_file> checkpoint_file::open(const std::string& path, executor_ref executor) {
     checkpoint_file c;
     c.path_ = path;
-    if (detail::is_folder(path)) {
-        c.path_ += c.path_.ends_with('/') ? "" : "/";
-        c.path_ += "model.safetensors";
-        if (!detail::is_there(c.path_))
-            return error{errc::not_found,
-                         printable(path, 4096) + ": there is no model.safetensors in this folder; a .gguf or .qnt file can be named itself"};
-    }
-    const auto head = detail::read_head(c.path_);
-    if (!head) return head.error();
-    if (detail::is_archive(*head)) {
-        auto file = archive::map(c.path_);
-        if (!file) return file.error();
-        c.add(std::make_shared<const archive>(std::move(*file)));
-    } else {
-        auto file = safetensors_file::open(c.path_);
-        if (!file) return file.error();
-        c.add(std::make_shared<const safetensors_file>(std::move(*file)));
-    }
+    std::error_code ignored;
+    c.folder_ = std::filesystem::is_directory(path, ignored) ? path : std::filesystem::path(path).parent_path().string();
+    QNT_TRY(c.read(executor));
     for (std::size_t i = 0; i < c.tensors_.size(); ++i) c.by_name_.push_back(i);
     std::sort(c.by_name_.begin(), c.by_name_.end(), [&](std::size_t a, std::size_t b) { return c.tensors_[a].name < c.tensors_[b].name; });
     return c;

@@ -87,6 +87,9 @@ struct ops {
     static QNT_INLINE f32 load_bf16(const std::uint16_t* p) {
         return make<f32>([&](int i) { return float(bf16::from_bits(p[i])); });
     }
+    static QNT_INLINE void store_f16(std::uint16_t* p, f32 a) {
+        for (int i = 0; i < lanes; ++i) p[i] = f16(a.v[i]).bits;
+    }
 
     // ---- integers ----
     static QNT_INLINE i32 set1_i(std::int32_t a) {
