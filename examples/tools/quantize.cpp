@@ -41,9 +41,9 @@ void check_out(const settings& s, const tools::source& in) {
 void run(const settings& s) {
     if (!s.out.ends_with(".qnt")) throw tools::usage_error(s.out + ": what OUT shall be says its name: .qnt");
     const tools::rules rules = s.policy.empty() ? tools::rules({{"*", s.format}}) : tools::read_rules(s.policy);
-    const tools::source in = tools::open_source(s.in);
-    if (!s.plan) check_out(s, in);
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
+    const tools::source in = tools::open_source(s.in, pool);
+    if (!s.plan) check_out(s, in);
     const tools::job job{in, rules, s.out, s.plan, s.strict, pool};
     tools::conversion c{tools::name_of_file(s.in), in.format, tools::name_of_file(s.out), "qnt", !s.plan, {}};
     c.tensors = to_archive(job, s.in);

@@ -1,11 +1,9 @@
 // What is converted: the tensors of a checkpoint and the texts that go with them.
 //
-// GPT-2 (the config.json beside the weights or in the file says so) comes under the names of Hugging Face without prefix, its matrices
-// [out, in] whatever the file says; of any other model names and matrices stay as they are stored.
+// GPT-2 (its config.json or the metadata of a .gguf say so) comes under the names of Hugging Face without prefix, its matrices [out, in]
+// whatever the file says; of any other model names and matrices stay as they are stored.
 #pragma once
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <optional>
 
 #include <gpt2/load.hpp>
@@ -15,11 +13,12 @@
 namespace tools {
 
 struct source {
-    std::string format;              // "safetensors", "qnt"
+    std::string format;              // "safetensors", "gguf", "qnt"
     std::vector<std::string> files;  // that are read
     qnt::checkpoint tensors;
     std::optional<gpt2::config> gpt2;
-    text_pairs texts;  // of GPT-2: config.json, vocab.json, merges.txt
+    std::optional<gpt2::tokenizer_data> tokenizer;  // of GPT-2
+    std::shared_ptr<const qnt::gguf_file> gguf;     // if it is one
 
     static std::uint64_t elements_of(const qnt::checkpoint_tensor& t) {  // readers have checked that they fit into 64 bits
         std::uint64_t n = 1;
@@ -28,63 +27,87 @@ struct source {
     }
 };
 
-// Text files of a model: beside its weights, or in the metadata of an archive. The names of those that are there.
-inline text_pairs texts_of(const qnt::checkpoint_file& file) {
-    text_pairs texts;
-    for (const char* name : {"config.json", "vocab.json", "merges.txt"}) {
-        if (const auto& archive = file.as_archive()) {
-            if (const std::string* text = gpt2::metadata_of(*archive, name)) texts.emplace_back(name, *text);
-            continue;
-        }
-        const std::filesystem::path path = std::filesystem::path(file.path()).parent_path() / name;
-        if (std::error_code ignored; !std::filesystem::exists(path, ignored)) continue;
-        const auto bytes = qnt::read_file(path.string()).value();
-        texts.emplace_back(name, std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-    }
-    return texts;
-}
-
-// Is a config.json that of GPT-2? One that is no JSON is taken for it, so that its reader says what is wrong.
+// Does a config.json say GPT-2? One that is broken is taken for it, so that its reader says what is wrong.
 inline bool is_gpt2(const std::string& config) {
     const auto json = qnt::parse_json(config);
     const qnt::json_value* type = json ? json->find("model_type") : nullptr;
-    const auto name = type ? type->as_string() : qnt::result<std::string_view>(std::string_view("gpt2"));
-    return !json || (name && *name == "gpt2");
+    const auto name = type ? type->as_string() : qnt::result<std::string_view>("gpt2");
+    return !json || !name || *name == "gpt2";
 }
-
-// Tensors whose pages of the file go when they were read: what is in memory is one of them.
-inline void read_and_forget(const qnt::checkpoint_file& file, qnt::checkpoint_tensor& t, const std::string& stored_name) {
-    const auto then_forget = [&](auto& read, const auto& archive, const auto& stored) {
-        if (!read || !stored) return;
-        read = [read, archive, stored = *stored] {
-            auto values = read();
-            archive->forget(*stored);
-            return values;
-        };
-    };
+inline bool is_gpt2(const qnt::checkpoint_file& file) {
     if (const auto& archive = file.as_archive()) {
-        then_forget(t.read, archive, archive->find(stored_name));
-        then_forget(t.read_packed, archive, archive->find(stored_name));
-    } else if (const auto& safetensors = file.as_safetensors()) {
-        then_forget(t.read, safetensors, safetensors->find(stored_name));
+        const std::string* config = gpt2::metadata_of(*archive, "config.json");
+        return config && is_gpt2(*config);
+    }
+    if (const auto& gguf = file.as_gguf()) {
+        const qnt::gguf_value* architecture = gguf->find_value("general.architecture");
+        const auto name = architecture ? architecture->as_string() : qnt::result<std::string_view>("");
+        return name && *name == "gpt2";
+    }
+    const std::string config = gpt2::beside(file, "config.json");
+    std::error_code ignored;
+    return std::filesystem::exists(config, ignored) && is_gpt2(gpt2::read_text(config));
+}
+
+inline bool has_tokenizer(const qnt::checkpoint_file& file) {
+    if (const auto& archive = file.as_archive()) return gpt2::metadata_of(*archive, "vocab.json") != nullptr;
+    if (const auto& gguf = file.as_gguf()) return gguf->find_value("tokenizer.ggml.tokens") != nullptr;
+    std::error_code ignored;
+    return std::filesystem::exists(gpt2::beside(file, "vocab.json"), ignored) ||
+           std::filesystem::exists(gpt2::beside(file, "tokenizer.json"), ignored);
+}
+
+// Throws std::runtime_error when it does not fit the model.
+inline gpt2::tokenizer_data tokenizer_of(const qnt::checkpoint_file& file, const gpt2::config& config) {
+    gpt2::tokenizer_data data = gpt2::read_tokenizer(file.path());
+    if (data.tokens.size() != config.vocab_size)
+        throw std::runtime_error(data.vocabulary_source + ": has " + std::to_string(data.tokens.size()) + " tokens, the model has " +
+                                 std::to_string(config.vocab_size));
+    return data;
+}
+
+// The tensor gives its pages of the file back when it was read: in memory is one of them at a time.
+inline void read_and_forget(const qnt::checkpoint_file& file, qnt::checkpoint_tensor& t) {
+    const auto then_forget = [&](const auto& from, const std::string& name) {
+        const auto stored = from->find(name);
+        if (!stored) return;
+        const auto with = [&](const auto& read) {
+            return [read, from, at = *stored] {
+                auto values = read();
+                from->forget(*at);
+                return values;
+            };
+        };
+        if (t.read) t.read = with(t.read);
+        if (t.read_packed) t.read_packed = with(t.read_packed);
+    };
+    for (const std::string& name : {t.name, "transformer." + t.name, gpt2::gguf_name(t.name)}) {
+        if (!file.find(name)) continue;
+        if (file.as_safetensors()) then_forget(file.as_safetensors(), name);
+        if (file.as_gguf()) then_forget(file.as_gguf(), name);
+        if (file.as_archive()) then_forget(file.as_archive(), name);
+        return;
     }
 }
 
-// Throws std::runtime_error (qnt::exception is one), naming file, tensor and what is wrong.
-inline source open_source(const std::string& path) {
-    const auto file = qnt::checkpoint_file::open(path).value();
+// The executor must outlive it. Throws std::runtime_error (qnt::exception is one), naming file, tensor and what is wrong.
+inline source open_source(const std::string& path, qnt::executor_ref executor) {
+    const auto file = qnt::checkpoint_file::open(path, executor).value();
     source s;
-    s.format = file.as_archive() ? "qnt" : "safetensors";
-    s.files = {file.path()};
+    s.format = file.as_archive() ? "qnt" : file.as_gguf() ? "gguf" : "safetensors";
+    s.gguf = file.as_gguf();
     s.tensors = file.tensors();
-    const text_pairs texts = texts_of(file);
-    if (!texts.empty() && texts[0].first == "config.json" && is_gpt2(texts[0].second)) {
-        s.gpt2 = gpt2::config_of(file);
-        s.texts = texts;
-        s.tensors = gpt2::checkpoint_of(file, *s.gpt2);
+    if (file.as_safetensors()) {
+        for (const qnt::safetensors_file& part : file.as_safetensors()->files()) s.files.push_back(part.path());
+    } else {
+        s.files = {path};
     }
-    const std::string prefix = file.find("transformer.wte.weight") ? "transformer." : "";
-    for (qnt::checkpoint_tensor& t : s.tensors) read_and_forget(file, t, file.find(t.name) ? t.name : prefix + t.name);
+    if (is_gpt2(file)) {
+        s.gpt2 = gpt2::config_of(file);
+        s.tensors = gpt2::checkpoint_of(file, *s.gpt2);
+        if (has_tokenizer(file)) s.tokenizer = tokenizer_of(file, *s.gpt2);
+    }
+    for (qnt::checkpoint_tensor& t : s.tensors) read_and_forget(file, t);
     return s;
 }
 

@@ -12,7 +12,9 @@ inline text_pairs provenance_of(const job& j, const std::string& in) {
     text_pairs texts{{"source", name_of_file(in)},
                      {"source_format", j.in.format},
                      {"qnt_version", QNT_VERSION_TEXT(QNT_VERSION_MAJOR, QNT_VERSION_MINOR, QNT_VERSION_PATCH)}};
-    texts.insert(texts.end(), j.in.texts.begin(), j.in.texts.end());
+    if (j.in.gpt2) texts.emplace_back("config.json", gpt2::to_json(*j.in.gpt2));
+    if (j.in.tokenizer)
+        for (auto& text : gpt2::tokenizer_texts(*j.in.tokenizer)) texts.push_back(std::move(text));
     return texts;
 }
 

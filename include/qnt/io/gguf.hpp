@@ -51,6 +51,8 @@ public:
     // A matrix on that grid, no number changed. Errors: not_found, not_finite, unsupported (a type without such a grid, a tensor that is no
     // matrix, a Q8_0 code of -128: ggml makes none, and int8 has none).
     result<any_matrix> read_packed(std::string_view name, executor_ref executor = {}) const;
+    // Its data are not needed for now: see mapped_file::forget().
+    void forget(const gguf_tensor& t) const noexcept { bytes_.forget(t.data); }
 
 private:
     static result<gguf_file> from(std::string path, result<file_bytes> bytes);

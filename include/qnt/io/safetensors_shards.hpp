@@ -41,6 +41,9 @@ public:
         const auto at = place_of(name);
         return at ? files_[file_of_[*at]].read_f32(name, out) : at.error();
     }
+    void forget(const safetensors_tensor& t) const {
+        if (const auto at = place_of(t.name)) files_[file_of_[*at]].forget(tensors_[*at]);
+    }
 
 private:
     using opener = result<safetensors_file> (*)(const std::string&);
