@@ -22,6 +22,17 @@ struct job {
     }
 };
 
+#define QNT_TEXT_OF(x) #x
+#define QNT_VERSION_TEXT(major, minor, patch) QNT_TEXT_OF(major) "." QNT_TEXT_OF(minor) "." QNT_TEXT_OF(patch)
+
+// Where the new file comes from. No folders and no times: equal inputs give equal bytes.
+inline text_pairs provenance_of(const job& j) {
+    return {{"source", name_of_file(j.in.path)},
+            {"source_format", j.in.format},
+            {"policy", j.policy.to_json()},
+            {"qnt_version", QNT_VERSION_TEXT(QNT_VERSION_MAJOR, QNT_VERSION_MINOR, QNT_VERSION_PATCH)}};
+}
+
 // To be called before each tensor; false: stop.
 class steps {
 public:

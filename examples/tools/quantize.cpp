@@ -5,6 +5,7 @@
 //
 // Exit 0: done. 1: cannot be done, one line on stderr says why, the old OUT is as it was. 2: wrong usage. 130: interrupted.
 #include "to_archive.hpp"
+#include "to_gguf.hpp"
 
 namespace {
 
@@ -39,14 +40,16 @@ void check_out(const settings& s, const tools::source& in) {
 }
 
 void run(const settings& s) {
-    if (!s.out.ends_with(".qnt")) throw tools::usage_error(s.out + ": what OUT shall be says its name: .qnt");
+    const bool is_archive = s.out.ends_with(".qnt"), is_gguf = s.out.ends_with(".gguf");
+    if (!is_archive && !is_gguf) throw tools::usage_error(s.out + ": what OUT shall be says its name: .qnt, .gguf or .safetensors");
     const tools::rules rules = s.policy.empty() ? tools::rules({{"*", s.format}}) : tools::read_rules(s.policy);
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
     const tools::source in = tools::open_source(s.in, pool);
     if (!s.plan) check_out(s, in);
     const tools::job job{in, rules, s.out, s.plan, s.strict, pool};
-    tools::conversion c{tools::name_of_file(s.in), in.format, tools::name_of_file(s.out), "qnt", !s.plan, {}};
-    c.tensors = to_archive(job, s.in);
+    tools::conversion c{
+        tools::name_of_file(s.in), in.format, tools::name_of_file(s.out), is_archive ? "qnt" : is_gguf ? "gguf" : "safetensors", !s.plan, {}};
+    c.tensors = is_archive ? to_archive(job) : to_gguf(job);
     write_report(s, c, rules);
 }
 

@@ -22,9 +22,15 @@ public:
 
     // Throws std::runtime_error: a tensor that no rule matches gets no default.
     const std::string& format_for(const std::string& tensor) const {
+        const std::string stem = tensor.substr(0, tensor.ends_with(".weight") ? tensor.size() - 7 : tensor.size());  // as qnt::policy does
         for (const rule& r : all_)
-            if (qnt::glob_match(r.pattern, tensor)) return r.format;
+            if (qnt::glob_match(r.pattern, tensor) || qnt::glob_match(r.pattern, stem)) return r.format;
         throw std::runtime_error("policy: no rule matches tensor " + qnt::in_quotes(tensor) + "; end the list with a rule for \"*\"");
+    }
+    std::string to_json() const {  // as read_rules() reads it
+        std::string text = "[";
+        for (const rule& r : all_) text += (text.size() > 1 ? ", [" : "[") + qnt::json_escape(r.pattern) + ", " + qnt::json_escape(r.format) + "]";
+        return text + "]";
     }
     // Throws: a format that the library does not know.
     qnt::policy as_policy() const {

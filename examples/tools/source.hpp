@@ -13,7 +13,7 @@
 namespace tools {
 
 struct source {
-    std::string format;              // "safetensors", "gguf", "qnt"
+    std::string path, format;        // "safetensors", "gguf", "qnt"
     std::vector<std::string> files;  // that are read
     qnt::checkpoint tensors;
     std::optional<gpt2::config> gpt2;
@@ -94,6 +94,7 @@ inline void read_and_forget(const qnt::checkpoint_file& file, qnt::checkpoint_te
 inline source open_source(const std::string& path, qnt::executor_ref executor) {
     const auto file = qnt::checkpoint_file::open(path, executor).value();
     source s;
+    s.path = path;
     s.format = file.as_archive() ? "qnt" : file.as_gguf() ? "gguf" : "safetensors";
     s.gguf = file.as_gguf();
     s.tensors = file.tensors();

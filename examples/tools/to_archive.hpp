@@ -4,24 +4,19 @@
 
 namespace tools {
 
-#define QNT_TEXT_OF(x) #x
-#define QNT_VERSION_TEXT(major, minor, patch) QNT_TEXT_OF(major) "." QNT_TEXT_OF(minor) "." QNT_TEXT_OF(patch)
-
-// Where the archive comes from. No folders and no times: equal inputs give equal bytes.
-inline text_pairs provenance_of(const job& j, const std::string& in) {
-    text_pairs texts{{"source", name_of_file(in)},
-                     {"source_format", j.in.format},
-                     {"qnt_version", QNT_VERSION_TEXT(QNT_VERSION_MAJOR, QNT_VERSION_MINOR, QNT_VERSION_PATCH)}};
+// What else goes into the archive.
+inline text_pairs metadata_of(const job& j) {
+    text_pairs texts = provenance_of(j);
     if (j.in.gpt2) texts.emplace_back("config.json", gpt2::to_json(*j.in.gpt2));
     if (j.in.tokenizer)
         for (auto& text : gpt2::tokenizer_texts(*j.in.tokenizer)) texts.push_back(std::move(text));
     return texts;
 }
 
-inline std::vector<converted_tensor> to_archive(const job& j, const std::string& in) {
+inline std::vector<converted_tensor> to_archive(const job& j) {
     const qnt::policy policy = j.policy.as_policy();
     steps work(j);
-    qnt::quantize_model_options options{.strict = j.is_strict, .metadata = provenance_of(j, in)};
+    qnt::quantize_model_options options{.strict = j.is_strict, .metadata = metadata_of(j)};
     options.progress = [&](std::size_t done, std::size_t, const std::string&) { return work.before(done); };
     const auto report = j.is_plan ? qnt::plan_model(j.in.tensors, policy) : qnt::quantize_model(j.in.tensors, policy, j.out, options, j.executor);
     if (!report && report.error().code == qnt::errc::cancelled) throw interruption();
