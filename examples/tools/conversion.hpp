@@ -92,7 +92,7 @@ inline void print(const conversion& c) {
         if (e.is_kept || e.is_lossless) quality = e.is_kept ? "kept" : "lossless";
         else if (e.errors) {
             quality = decibels(e.errors->sqnr_db);
-            worst = std::to_string(e.errors->worst.row) + ": " + decibels(e.errors->worst.sqnr_db);
+            if (std::isfinite(e.errors->worst.sqnr_db)) worst = std::to_string(e.errors->worst.row) + ": " + decibels(e.errors->worst.sqnr_db);
         }
         t.add({qnt::printable(e.name, 100), shape_text(e.shape), qnt::printable(e.from), e.to, std::to_string(e.bytes), decimal(e.bits()), quality,
                worst});

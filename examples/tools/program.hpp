@@ -32,9 +32,9 @@ inline void complain(const char* program, const std::string& message) {
 }
 
 // Without its folders.
-inline std::string name_of_file(const std::string& path) {
-    const std::size_t slash = path.rfind('/');
-    return slash == std::string::npos ? path : path.substr(slash + 1);
+inline std::string name_of_file(std::string path) {
+    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    return path.substr(path.rfind('/') + 1);
 }
 
 template <class Run> int run_program(const char* name, CLI::App& app, int argc, char** argv, const Run& run) {

@@ -66,13 +66,19 @@ inline gpt2::tokenizer_data tokenizer_of(const qnt::checkpoint_file& file, const
     return data;
 }
 
+// What the file calls a tensor of ours.
+inline std::string stored_name(const qnt::checkpoint_file& file, const std::string& name) {
+    for (const std::string& stored : {name, "transformer." + name, gpt2::gguf_name(name)})
+        if (file.find(stored)) return stored;
+    return name;
+}
+
 // The tensor gives its pages of the file back when it was read: in memory is one of them at a time.
-inline void read_and_forget(const qnt::checkpoint_file& file, qnt::checkpoint_tensor& t) {
-    const auto then_forget = [&](const auto& from, const std::string& name) {
-        const auto stored = from->find(name);
-        if (!stored) return;
+inline void read_and_forget(const qnt::checkpoint_file& file, qnt::checkpoint_tensor& t, const std::string& name) {
+    const auto then_forget = [&](const auto& from) {
+        if (!from || !from->find(name)) return;
         const auto with = [&](const auto& read) {
-            return [read, from, at = *stored] {
+            return [read, from, at = *from->find(name)] {
                 auto values = read();
                 from->forget(*at);
                 return values;
@@ -81,13 +87,24 @@ inline void read_and_forget(const qnt::checkpoint_file& file, qnt::checkpoint_te
         if (t.read) t.read = with(t.read);
         if (t.read_packed) t.read_packed = with(t.read_packed);
     };
-    for (const std::string& name : {t.name, "transformer." + t.name, gpt2::gguf_name(t.name)}) {
-        if (!file.find(name)) continue;
-        if (file.as_safetensors()) then_forget(file.as_safetensors(), name);
-        if (file.as_gguf()) then_forget(file.as_gguf(), name);
-        if (file.as_archive()) then_forget(file.as_archive(), name);
-        return;
+    then_forget(file.as_safetensors());
+    then_forget(file.as_gguf());
+    then_forget(file.as_archive());
+}
+
+// Throws for a tensor that holds no numbers that can be read as f32, before any work.
+inline void check_readable(const qnt::checkpoint_file& file, const qnt::checkpoint_tensor& t, const std::string& name) {
+    const auto refuse = [&] {
+        throw std::runtime_error(file.path() + ": tensor " + qnt::in_quotes(t.name) + ": " + qnt::in_quotes(t.stored_as) +
+                                 " cannot be read as numbers to quantize");
+    };
+    if (const auto& safetensors = file.as_safetensors()) {
+        const auto at = safetensors->find(name);
+        const bool is_plain = at && (*at)->dtype_text == t.stored_as;  // not of another system's quantized ones
+        if (is_plain && t.stored_as != "F32" && t.stored_as != "F16" && t.stored_as != "BF16") refuse();
     }
+    if (const auto& gguf = file.as_gguf())
+        if (const auto at = gguf->find(name); at && !qnt::find_gguf_type((*at)->type)->decodes) refuse();
 }
 
 // The executor must outlive it. Throws std::runtime_error (qnt::exception is one), naming file, tensor and what is wrong.
@@ -108,7 +125,11 @@ inline source open_source(const std::string& path, qnt::executor_ref executor) {
         s.tensors = gpt2::checkpoint_of(file, *s.gpt2);
         if (has_tokenizer(file)) s.tokenizer = tokenizer_of(file, *s.gpt2);
     }
-    for (qnt::checkpoint_tensor& t : s.tensors) read_and_forget(file, t);
+    for (qnt::checkpoint_tensor& t : s.tensors) {
+        const std::string name = stored_name(file, t.name);
+        check_readable(file, t, name);
+        read_and_forget(file, t, name);
+    }
     return s;
 }
 
