@@ -277,7 +277,7 @@ TEST_CASE("gguf: legal corners") {
     CHECK(parsed(head(0, 1) + kv("k", 9, u32(9) + u64(0))));
 
     std::string many = head(0, 20000), strings = u32(8) + u64(200000);
-    for (int i = 0; i < 20000; ++i) many += kv("k" + std::to_string(i * 7919 % 20000), 4, u32(std::uint32_t(i)));
+    for (int i = 0; i < 20000; ++i) many += kv(std::string("k").append(std::to_string(i * 7919 % 20000)), 4, u32(std::uint32_t(i)));
     const gguf_file keys = parsed(many).value();
     CHECK(keys.find_value("k7919")->as_uint64().value() == 1);
     for (int i = 0; i < 200000; ++i) strings += u64(0);
