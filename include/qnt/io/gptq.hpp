@@ -11,8 +11,9 @@
 //
 // Files are mislabelled, so where all stored zero points are 2^(bits - 1) - 1 or 2^(bits - 1), as they are in symmetric matrices, they decide:
 // v1 or v2. Matrices keep their codes: int4:G (4 bits, all zero points 8; q = 0 is -8), uint4:G (2 to 4 bits, zero points to 15), int8:G
-// (8 bits, q - z from -127 to 127). Columns that are not in the order of their groups (desc_act) become a permutation. What does not fit,
-// such as v1's zero point 16, is an error; read_gptq_f32() decodes everything.
+// (8 bits, q - z from -127 to 127). Columns that are not in the order of their groups (desc_act) become a permutation. What does not fit
+// is an error; read_gptq_f32() decodes everything. So with v1's zero point 2^bits, stored as 2^bits - 1: f32 takes it at its word, as most
+// kernels do; some of AutoGPTQ wrap it to 0, which is what a writer that subtracts 1 from 0 may have meant.
 #pragma once
 #include "grouped_integers.hpp"
 
@@ -179,10 +180,10 @@ inline result<gptq_source> open_gptq(const safetensors_file& file, std::string_v
     for (std::size_t g = 0; g < w.groups; ++g)
         for (std::size_t row = 0; row < w.rows; ++row)
             w.zeros[g * w.rows + row] = std::uint16_t(stream_value(zeros.data.data() + g * zeros.shape[1] * 4, 1, row, w.bits));
-    QNT_TRY(settle_convention(file, name, o, w.zeros[0], w.has_zero_everywhere(w.zeros[0]), t));
+    QNT_TRY(settle_convention(file, name, o, w.zeros[0], has_zero_everywhere(w, w.zeros[0]), t));
     if (t.convention == gptq_convention::v1)
         for (std::uint16_t& z : w.zeros) ++z;
-    t.symmetric = w.has_zero_everywhere(1u << (t.bits - 1));
+    t.symmetric = has_zero_everywhere(w, 1u << (t.bits - 1));
     s.words = file.find(w.name).value()->data.data();
     for (const char* part : {".qweight", ".qzeros", ".scales", ".g_idx", ".bias"})
         if (has_tensor(file, name + part)) t.parts.push_back(name + part);
