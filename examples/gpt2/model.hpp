@@ -85,7 +85,8 @@ struct sequence_rows {
 class forward_pass {
 public:
     // model, executor and watch must outlive it.
-    forward_pass(const model& m, qnt::executor_ref executor, stopwatch* watch = nullptr) : model_(&m), executor_(executor), watch_(watch) {}
+    forward_pass(const model& m, qnt::executor_ref executor, stopwatch* watch = nullptr)
+        : model_(&m), executor_(executor), watch_(watch), embedding_(m.wte().view()) {}
 
     const gpt2::model& model() const { return *model_; }
     // An empty cache that fits. Throws qnt::exception.
@@ -162,7 +163,7 @@ private:
         float* to = x.data;
         for (const sequence_rows& s : sequences)
             for (std::size_t i = 0; i < s.ids.size(); ++i, to += x.cols) {
-                qnt::dequantize_row({to, x.cols}, model_->wte().view(), std::size_t(s.ids[i]));
+                embedding_({to, x.cols}, std::size_t(s.ids[i]));
                 const std::span<const float> at = model_->position(s.cache->length(0) + i);
                 for (std::size_t k = 0; k < x.cols; ++k) to[k] += at[k];
             }
@@ -216,6 +217,7 @@ private:
     const gpt2::model* model_;
     qnt::executor_ref executor_;
     stopwatch* watch_;
+    qnt::row_dequantizer embedding_;
     std::vector<float> x_, normed_, qkv_, inner_, logits_;
     std::vector<qnt::attention_rows> attention_;
 };
