@@ -51,6 +51,8 @@ template <class Visit> void for_every_format(Visit visit) {
     visit(named<qnt::nf4<48, qnt::f16>>{"nf4:48:f16"});
     visit(named<qnt::nf4<128, qnt::bf16>>{"nf4:128:bf16"});
     visit(named<qnt::nf4_dq<64>>{"nf4_dq:64"});
+    visit(named<qnt::fp4_bnb<64>>{"fp4_bnb:64"});
+    visit(named<qnt::fp4_bnb<48, qnt::f16>>{"fp4_bnb:48:f16"});
     visit(named<qnt::int4<32>>{"int4:32"});
     visit(named<qnt::int4<16, float>>{"int4:16:f32"});
     visit(named<qnt::uint4<64>>{"uint4:64"});
@@ -239,6 +241,7 @@ TEST_CASE("products with a format as a value are those with the typed one") {
     check(named<qnt::int8_channel>{"int8_channel"});
     check(named<qnt::uint4<48, qnt::bf16>>{"uint4:48:bf16"});
     check(named<qnt::nf4_dq<64>>{"nf4_dq:64"});
+    check(named<qnt::fp4_bnb<64>>{"fp4_bnb:64"});
     check(named<qnt::dense_format<qnt::f16>>{"f16"});
 }
 
@@ -264,4 +267,141 @@ TEST_CASE("pack_matrix makes the bytes of quantize() from unpacked rows, and nam
     const auto failed = qnt::pack_matrix(any_format::parse("int4:32").value(), n, k, refuse, threads);
     REQUIRE_FALSE(failed.has_value());
     CHECK(failed.error().message == "row 20");
+}
+
+namespace {
+
+// Columns of w in the order of `columns`: matrix column k is column columns[k] of w.
+std::vector<float> gathered(const std::vector<float>& w, std::size_t rows, const std::vector<std::uint32_t>& columns) {
+    std::vector<float> out;
+    for (std::size_t r = 0; r < rows; ++r)
+        for (const std::uint32_t c : columns) out.push_back(w[r * columns.size() + c]);
+    return out;
+}
+std::vector<std::uint32_t> random_permutation(std::size_t n, unsigned seed) {
+    std::vector<std::uint32_t> p(n);
+    for (std::size_t i = 0; i < n; ++i) p[i] = std::uint32_t(i);
+    std::mt19937 random(seed);
+    for (std::size_t i = n; i > 1; --i) std::swap(p[i - 1], p[random() % i]);
+    return p;
+}
+// The codes of `made` with a permutation put upon them.
+qnt::any_matrix permuted(const qnt::any_matrix& made, const std::vector<std::uint32_t>& columns) {
+    auto bytes = qnt::aligned_buffer::allocate(made.bytes().size()).value();
+    std::memcpy(bytes.data(), made.bytes().data(), bytes.size());
+    return {made.format(), made.shape(), std::move(bytes), columns};
+}
+template <class T> std::vector<T> narrowed(const std::vector<float>& x) {
+    std::vector<T> out;
+    for (const float v : x) out.emplace_back(v);
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("permuted columns: decoded weights are in the user's order") {
+    const std::size_t n = 21, k = 90;
+    const auto w = test::random_floats(n * k, 11);
+    const auto columns = random_permutation(k, 12);
+    const auto in_order = gathered(w, n, columns);
+    for (const char* name : {"uint4:32", "int8_channel", "nf4:64", "f16"}) {
+        INFO(name);
+        const auto plain = qnt::quantize(matrix_view<const float>{in_order.data(), n, k}, any_format::parse(name).value()).value();
+        const auto matrix = permuted(plain, columns);
+        CHECK(matrix.view().transform() == qnt::input_transform::permutation);
+        CHECK(plain.view().transform() == qnt::input_transform::none);
+        CHECK(std::ranges::equal(matrix.columns(), columns));
+        std::vector<float> expected(n * k), out(n * k), row(k);
+        qnt::dequantize(matrix_view<float>{expected.data(), n, k}, plain.view());
+        qnt::dequantize(matrix_view<float>{out.data(), n, k}, matrix.view());
+        CHECK(test::same_bits(gathered(out, n, columns), expected));
+        qnt::dequantize_row(row, matrix.view(), 17);
+        CHECK(test::same_bits(row, std::span(out).subspan(17 * k, k)));
+        const auto stats = qnt::compare(matrix_view<const float>{w.data(), n, k}, matrix.view());
+        const auto plain_stats = qnt::compare(matrix_view<const float>{in_order.data(), n, k}, plain.view());
+        CHECK(stats.mse == Approx(plain_stats.mse).epsilon(1e-12));
+        CHECK(stats.max_abs.error == plain_stats.max_abs.error);
+    }
+    const auto made = qnt::quantize(matrix_view<const float>{w.data(), n, k}, any_format::parse("uint4:32").value()).value();
+    const auto copy_row = [&](std::size_t r, const qnt::unpacked_row& out) -> qnt::result<void> {
+        return qnt::unpack_row(made.view(), r, out), qnt::result<void>();
+    };
+    const auto packed = qnt::pack_matrix(made.format(), n, k, copy_row, {}, columns).value();
+    CHECK(std::ranges::equal(packed.columns(), columns));
+    CHECK(std::ranges::equal(packed.bytes(), made.bytes()));
+}
+
+TEST_CASE("permuted columns: products gather x, and are the same bits everywhere") {
+    const std::size_t n = 37;
+    const std::size_t k = GENERATE(std::size_t{96}, std::size_t{90});
+    const auto w = test::random_floats(n * k, 13);
+    const auto columns = random_permutation(k, 14);
+    test::chaotic_executor threads;
+    for (const char* name : {"uint4:32", "int4:16", "int8_channel", "bf16"}) {
+        const auto plain = qnt::quantize(matrix_view<const float>{w.data(), n, k}, any_format::parse(name).value()).value();
+        const auto matrix = permuted(plain, columns);
+        for (const std::size_t m : {std::size_t{1}, std::size_t{3}, std::size_t{700}}) {
+            INFO(name << " m " << m << " k " << k);
+            const auto x = test::random_floats(m * k, unsigned(m));
+            const auto check = [&]<class T>(T) {
+                const auto values = narrowed<T>(x);
+                std::vector<float> widened;
+                for (const T v : values) widened.push_back(float(v));
+                const auto in_order = gathered(widened, m, columns);
+                for (const auto mode : {qnt::automatic, qnt::exact}) {
+                    std::vector<float> expected(m * n), y(m * n);
+                    qnt::gemm(matrix_view<float>{expected.data(), m, n}, matrix_view<const float>{in_order.data(), m, k}, plain.view(),
+                              {.mode = mode});
+                    const matrix_view<const T> from{values.data(), m, k};
+                    if (m == 700) {
+                        qnt::gemm(matrix_view<float>{y.data(), m, n}, from, matrix.view(), {.mode = mode, .executor = threads});
+                        CHECK(test::same_bits(y, expected));
+                    } else {
+                        test::on_every_isa([&](auto) {
+                            qnt::gemm(matrix_view<float>{y.data(), m, n}, from, matrix.view(), {.mode = mode});
+                            CHECK(test::same_bits(y, expected));
+                        });
+                    }
+                    std::vector<float> first(n);
+                    qnt::gemv(std::span<float>(first), std::span<const T>(values.data(), k), matrix.view(), {.mode = mode});
+                    CHECK(test::same_bits(first, std::span(expected).first(n)));
+                }
+            };
+            check(1.0f);
+            if (m < 700) check(qnt::f16(1.0f)), check(qnt::bf16(1.0f));
+        }
+    }
+}
+
+TEST_CASE("permuted columns: rows of x may lie apart, and shapes are checked first") {
+    const std::size_t n = 16, k = 32, m = 2;
+    const auto w = test::random_floats(n * k, 15), x = test::random_floats(m * 50, 16);
+    const auto columns = random_permutation(k, 17);
+    const auto plain = qnt::quantize(matrix_view<const float>{w.data(), n, k}, any_format::parse("int4:32").value()).value();
+    const auto matrix = permuted(plain, columns);
+    std::vector<float> dense;
+    for (std::size_t r = 0; r < m; ++r) dense.insert(dense.end(), &x[r * 50], &x[r * 50 + k]);
+    std::vector<float> y(m * n), expected(m * n);
+    qnt::gemm(matrix_view<float>{y.data(), m, n}, matrix_view<const float>{x.data(), m, k, 50}, matrix.view());
+    qnt::gemm(matrix_view<float>{expected.data(), m, n}, matrix_view<const float>{dense.data(), m, k}, matrix.view());
+    CHECK(test::same_bits(y, expected));
+    CHECK_THROWS_AS(qnt::gemv(std::span<float>(y.data(), n), std::span<const float>(x.data(), k - 1), matrix.view()), qnt::contract_error);
+
+    const matrix_view<const float> from{dense.data(), m, k};
+    const auto ready = qnt::quantize_activations(from, plain.view());
+    CHECK_THROWS_WITH(qnt::gemm(matrix_view<float>{y.data(), m, n}, ready, matrix.view()), Catch::Matchers::Contains("multiply x itself"));
+    CHECK_THROWS_WITH(qnt::quantize_activations(from, matrix.view()), Catch::Matchers::Contains("multiply x itself"));
+}
+
+TEST_CASE("permuted columns: a matrix takes permutations only") {
+    const auto w = test::random_floats(16 * 32, 18);
+    const auto plain = qnt::quantize(matrix_view<const float>{w.data(), 16, 32}, any_format::parse("int4:32").value()).value();
+    auto columns = random_permutation(32, 19);
+    CHECK_NOTHROW(permuted(plain, columns));
+    CHECK_THROWS_AS(permuted(plain, std::vector<std::uint32_t>(columns.begin(), columns.end() - 1)), qnt::contract_error);
+    std::swap(columns[3], columns[4]);
+    columns[3] = columns[5];
+    CHECK_THROWS_AS(permuted(plain, columns), qnt::contract_error);
+    columns[3] = 32;
+    CHECK_THROWS_AS(permuted(plain, columns), qnt::contract_error);
 }

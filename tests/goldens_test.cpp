@@ -140,6 +140,25 @@ TEST_CASE("NF4 of adversarial blocks: bitsandbytes' codes, absmax and decoded va
     CHECK(compared == 31);
 }
 
+TEST_CASE("FP4 of adversarial blocks: bitsandbytes' codes, absmax and decoded values") {
+    const auto x = adversarial<float>("inputs");
+    const auto packed = adversarial<std::uint8_t>("fp4_b64_packed");
+    const auto absmax = adversarial<float>("fp4_b64_absmax"), decoded = adversarial<float>("fp4_b64_deq");
+    const auto names = row_names();
+    std::size_t compared = 0;
+    for (std::size_t r = 0; r < block_rows; ++r) {
+        if (!is_finite_row(x.row(r), block_cols)) continue;
+        INFO("row " << r << " " << names[r]);
+        const auto w = encode<qnt::fp4_bnb<64>>(x.row(r), 1, block_cols, compatibility::bitsandbytes).value();
+        const unpacked<qnt::fp4_bnb<64>> mine(w);
+        CHECK(pack_like_bitsandbytes(mine.codes) == bytes_of(std::span(packed.row(r), 128)));
+        CHECK(test::same_bits(mine.scales, {absmax.row(r), 4}));
+        CHECK(test::same_bits(dequantized(w), {decoded.row(r), block_cols}));
+        ++compared;
+    }
+    CHECK(compared == 31);
+}
+
 TEST_CASE("NF4 of adversarial blocks: where our own rule, x / absmax, differs from bitsandbytes'") {
     const auto x = adversarial<float>("inputs");
     const auto names = row_names();

@@ -7,6 +7,8 @@
 // The architecture: Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.3 (pre-layer-norm
 // transformer, learned positions, output head tied to the token embedding).
 #pragma once
+#include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -18,12 +20,15 @@
 
 namespace gpt2 {
 
+using weights = qnt::any_view<qnt::layout::panels>;
+
+// Views into what the model keeps.
 struct linear {
-    qnt::any_matrix weight;   // [out, in]
-    std::vector<float> bias;  // [out]
+    weights weight;               // [out, in]
+    std::span<const float> bias;  // [out]
 };
 struct norm {
-    std::vector<float> gain, bias;  // [n_embd]
+    std::span<const float> gain, bias;  // [n_embd]
 };
 struct layer {
     norm ln_1;
@@ -34,14 +39,7 @@ struct layer {
     linear mlp_c_proj;  // [n_embd, n_inner]
 };
 
-// What became of one matrix.
-struct tensor_report {
-    std::string name;
-    qnt::any_format format;
-    qnt::quantization_report report;
-};
-
-struct load_options;
+using tensor_report = qnt::tensor_report;  // what became of one matrix
 
 // Immutable: any number of batches and sessions may share one, on any threads. load.hpp makes them.
 class model {
@@ -54,23 +52,28 @@ public:
     double effective_bits() const { return 8.0 * double(bytes_) / double(parameters_); }
 
     // The parts, for forward_pass.
-    const qnt::any_matrix& wte() const { return wte_; }                                                           // [vocab, n_embd]
-    std::span<const float> position(std::size_t p) const { return {&wpe_[p * config_.n_embd], config_.n_embd}; }  // [n_embd]
-    const qnt::any_matrix& head() const { return wte_; }                                                          // [vocab, n_embd], tied to wte
+    const weights& wte() const { return wte_; }                                                                        // [vocab, n_embd]
+    const weights& head() const { return head_; }                                                                      // the same if it is tied
+    std::span<const float> position(std::size_t p) const { return wpe_.subspan(p * config_.n_embd, config_.n_embd); }  // [n_embd]
     std::span<const layer> layers() const { return layers_; }
     const norm& ln_f() const { return ln_f_; }
 
 private:
-    friend model load_model(const std::string& folder, const load_options& options, qnt::executor_ref executor);
+    friend class model_builder;
 
     gpt2::config config_;
     qnt::compute_mode mode_ = qnt::automatic;
-    qnt::any_matrix wte_;
-    std::vector<float> wpe_;  // [n_ctx, n_embd]
+    weights wte_, head_;
+    std::span<const float> wpe_;  // [n_ctx, n_embd]
     std::vector<layer> layers_;
     norm ln_f_;
     std::vector<tensor_report> reports_;
     std::size_t parameters_ = 0, bytes_ = 0;
+
+    // What the views show.
+    std::vector<qnt::any_matrix> matrices_;
+    std::vector<std::vector<float>> arrays_;
+    std::shared_ptr<const qnt::archive> archive_;
 };
 
 // The new tokens of one sequence in a forward pass.
@@ -86,7 +89,7 @@ class forward_pass {
 public:
     // model, executor and watch must outlive it.
     forward_pass(const model& m, qnt::executor_ref executor, stopwatch* watch = nullptr)
-        : model_(&m), executor_(executor), watch_(watch), embedding_(m.wte().view()) {}
+        : model_(&m), executor_(executor), watch_(watch), embedding_(m.wte()) {}
 
     const gpt2::model& model() const { return *model_; }
     // An empty cache that fits. Throws qnt::exception.
@@ -201,18 +204,18 @@ private:
             normalize(normed.rows_from(to, s.wanted), x.rows_from(end - s.wanted, s.wanted), model_->ln_f());
             to += s.wanted;
         }
-        const qnt::any_matrix& w = model_->head();
-        qnt::gemm(logits, const_matrix(normed), w.view(), {.mode = mode_of(w), .executor = executor_});
+        const weights& w = model_->head();
+        qnt::gemm(logits, const_matrix(normed), w, {.mode = mode_of(w), .executor = executor_});
     }
 
     void normalize(const matrix& y, const matrix& x, const norm& n) {
         qnt::layer_norm(y, const_matrix(x), n.gain, n.bias, model_->config().layer_norm_epsilon, executor_);
     }
     void product(const matrix& y, const matrix& x, const linear& w, const qnt::epilogue_list& epilogue) {
-        qnt::gemm(y, const_matrix(x), w.weight.view(), {.mode = mode_of(w.weight), .epilogue = epilogue, .executor = executor_});
+        qnt::gemm(y, const_matrix(x), w.weight, {.mode = mode_of(w.weight), .epilogue = epilogue, .executor = executor_});
     }
     // Dense matrices (a policy may mix) have one mode only.
-    qnt::compute_mode mode_of(const qnt::any_matrix& w) const { return w.format().info.is_dense() ? qnt::exact : model_->mode(); }
+    qnt::compute_mode mode_of(const weights& w) const { return w.format.is_dense() ? qnt::exact : model_->mode(); }
 
     const gpt2::model* model_;
     qnt::executor_ref executor_;

@@ -1,9 +1,12 @@
 // Formats and matrices known at run time only: files and policies name formats as text.
 //
-//     any_format::parse("nf4:64")            f32 f16 bf16 | int8 int8_channel | int8:G nf4:G nf4_dq:G int4:G uint4:G, G a multiple of 16
+//     any_format::parse("nf4:64")            f32 f16 bf16 | int8 int8_channel | int8:G nf4:G nf4_dq:G fp4_bnb:G int4:G uint4:G, G a multiple of 16
 //     any_format::parse("int4:32:f32")       grouped formats but nf4_dq take the scale type as a suffix: f16, bf16 or f32
 //     auto w = quantize(view, format, {}, pool).value();       // any_matrix
 //     gemm(y, x, w.view());
+//
+// A matrix that another system made may have its columns in an order of its own (input_transform::permutation): products gather x first,
+// and decoded weights are in the user's order. quantize() never makes one.
 //
 // A new format is a line in known_formats.
 #pragma once
@@ -22,11 +25,12 @@ struct known_format {
     const char* default_scale;  // of formats whose scale type can be chosen; else empty
 };
 inline constexpr known_format known_formats[] = {
-    {"f32", info_of<dense_format<float>>, ""},     {"f16", info_of<dense_format<f16>>, ""},
-    {"bf16", info_of<dense_format<bf16>>, ""},     {"int8", info_of<int8>, ""},
-    {"int8_channel", info_of<int8_channel>, ""},   {"int8", info_of<int8_group<dynamic_group>>, "f16"},
-    {"nf4", info_of<nf4<dynamic_group>>, "f32"},   {"nf4_dq", info_of<nf4_dq<dynamic_group>>, ""},
-    {"int4", info_of<int4<dynamic_group>>, "f16"}, {"uint4", info_of<uint4<dynamic_group>>, "f16"},
+    {"f32", info_of<dense_format<float>>, ""},           {"f16", info_of<dense_format<f16>>, ""},
+    {"bf16", info_of<dense_format<bf16>>, ""},           {"int8", info_of<int8>, ""},
+    {"int8_channel", info_of<int8_channel>, ""},         {"int8", info_of<int8_group<dynamic_group>>, "f16"},
+    {"nf4", info_of<nf4<dynamic_group>>, "f32"},         {"nf4_dq", info_of<nf4_dq<dynamic_group>>, ""},
+    {"fp4_bnb", info_of<fp4_bnb<dynamic_group>>, "f32"}, {"int4", info_of<int4<dynamic_group>>, "f16"},
+    {"uint4", info_of<uint4<dynamic_group>>, "f16"},
 };
 }  // namespace detail
 
@@ -52,18 +56,26 @@ constexpr any_format format_of() {
 class any_matrix {
 public:
     any_matrix() = default;
-    any_matrix(any_format format, packed_shape shape, aligned_buffer bytes) : format_(format), shape_(shape), bytes_(std::move(bytes)) {}
+    // columns: of a permutation, or none. Contract: each column once.
+    any_matrix(any_format format, packed_shape shape, aligned_buffer bytes, std::vector<std::uint32_t> columns = {})
+        : format_(format), shape_(shape), bytes_(std::move(bytes)), columns_(std::move(columns)) {
+        if (!columns_.empty() && (columns_.size() != shape.cols || !detail::is_permutation(columns_)))
+            detail::contract_violation("qnt::any_matrix: " + std::to_string(columns_.size()) + " columns are no permutation of the matrix's " +
+                                       std::to_string(shape.cols));
+    }
     const any_format& format() const { return format_; }
     const packed_shape& shape() const { return shape_; }
     std::size_t rows() const { return shape_.rows; }
     std::size_t cols() const { return shape_.cols; }
     std::span<const std::byte> bytes() const { return {bytes_.data(), bytes_.size()}; }
-    any_view<layout::panels> view() const { return {format_.info, shape_, bytes_.data()}; }
+    std::span<const std::uint32_t> columns() const { return columns_; }
+    any_view<layout::panels> view() const { return {format_.info, shape_, bytes_.data(), columns_.empty() ? nullptr : columns_.data()}; }
 
 private:
     any_format format_;
     packed_shape shape_;
     aligned_buffer bytes_;
+    std::vector<std::uint32_t> columns_;
 };
 
 namespace detail {
@@ -85,7 +97,7 @@ inline std::string format_name(const any_format& f) {
 inline error bad_format(std::string_view text, const std::string& why) {
     return {errc::invalid_argument,
             "format '" + std::string(text) + "': " + why +
-                "; formats are f32, f16, bf16, int8, int8_channel, int8:G, nf4:G, nf4_dq:G, int4:G, uint4:G with G a multiple of 16 "
+                "; formats are f32, f16, bf16, int8, int8_channel, int8:G, nf4:G, nf4_dq:G, fp4_bnb:G, int4:G, uint4:G with G a multiple of 16 "
                 "(nf4:64, int4:32), and a scale type behind G if not the default one (int4:32:f32)"};
 }
 
@@ -137,6 +149,7 @@ template <class Visitor> auto visit_code(const format_info& f, Visitor&& visitor
     if (name == int8_code::name) return visitor.template operator()<int8_code>();
     if (name == int4_code::name) return visitor.template operator()<int4_code>();
     if (name == uint4_code::name) return visitor.template operator()<uint4_code>();
+    if (name == fp4_bnb_code::name) return visitor.template operator()<fp4_bnb_code>();
     if (name == nf4_code::name) return visitor.template operator()<nf4_code>();
     return visitor.template operator()<dense_code<float>>();  // what is left are the dense ones, one implementation for all
 }
@@ -153,10 +166,12 @@ result<any_matrix> quantize(const matrix_view<T>& w, const any_format& format, c
 }
 
 // A matrix of codes that another system made. read_row(row, out) fills the codes, scales and zero points of one row (unpacked_row) and
-// returns result<void>; it is called from several threads at once and must refuse codes that no encoder of the format makes.
+// returns result<void>; it is called from several threads at once and must refuse codes that no encoder of the format makes. Its column k
+// is the user's column columns[k], if there are any.
 // Errors: that of the first row that failed; out_of_memory.
 template <class ReadRow>
-result<any_matrix> pack_matrix(const any_format& format, std::size_t rows, std::size_t cols, const ReadRow& read_row, executor_ref executor = {}) {
+result<any_matrix> pack_matrix(const any_format& format, std::size_t rows, std::size_t cols, const ReadRow& read_row, executor_ref executor = {},
+                               std::vector<std::uint32_t> columns = {}) {
     const packed_shape shape = format.shape(rows, cols);
     const panel_layout at(format.info, shape);
     auto buffer = aligned_buffer::allocate(at.buffer_bytes());
@@ -173,7 +188,7 @@ result<any_matrix> pack_matrix(const any_format& format, std::size_t rows, std::
             pack_panel(buffer->data(), format.info, shape, panel, {codes.data(), scales.data(), zeros.data()}, cols, count);
         }
     });
-    if (!failure.any()) return any_matrix(format, shape, std::move(*buffer));
+    if (!failure.any()) return any_matrix(format, shape, std::move(*buffer), std::move(columns));
     std::vector<std::uint8_t> codes(cols), zeros(shape.groups());
     std::vector<float> scales(shape.groups());
     return read_row(failure.row(), unpacked_row{codes.data(), scales.data(), zeros.data()}).error();

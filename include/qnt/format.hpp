@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "code/dense.hpp"
+#include "code/fp4_bnb.hpp"
 #include "code/int4.hpp"
 #include "code/int8.hpp"
 #include "code/nf4.hpp"
@@ -36,6 +37,7 @@ using int8_channel = format<int8_code, per_channel<float>>;
 template <std::size_t Group, class Scale = f16> using int8_group = format<int8_code, per_group<Group, Scale>>;
 using q8_0 = int8_group<32>;  // the grid of GGUF's Q8_0
 template <std::size_t Group, class Scale = float> using nf4 = format<nf4_code, per_group<Group, Scale>>;
+template <std::size_t Group, class Scale = float> using fp4_bnb = format<fp4_bnb_code, per_group<Group, Scale>>;
 template <std::size_t Group> using nf4_dq = nf4<Group, nested<dynamic_u8, nested_block>>;
 template <std::size_t Group, class Scale = f16> using int4 = format<int4_code, per_group<Group, Scale>>;
 template <std::size_t Group, class Scale = f16> using uint4 = format<uint4_code, per_group<Group, Scale, offset_kind::integer_zero>>;

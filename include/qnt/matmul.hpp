@@ -7,6 +7,7 @@
 //   int8_activations   x is quantized to 8 bits (activations.hpp), integer dot products; the default. Codebooks are multiplied as 8-bit
 //                      integers too: off by up to 0.4 % of a group's absmax (compare() measures what is multiplied)
 //   exact              float arithmetic on the decoded weights
+// A matrix whose columns are permuted (any_format.hpp) multiplies x in the order of its columns.
 // Results are the same bits for every instruction set, number of threads and M (a row of a gemm equals the gemv of that row).
 // Shapes that do not fit throw contract_error, with y untouched. w may be used from any number of threads at once.
 #pragma once
@@ -223,11 +224,32 @@ inline compute_mode resolve(compute_mode mode, const format_info& f, const char*
     return mode;
 }
 
+// out[k] = x[columns[k]] of all rows, as f32.
+inline void gather_rows(std::vector<float>& out, const detail::scalar_rows& x, const std::uint32_t* columns, executor_ref executor) {
+    if (out.size() < x.rows * x.cols) out.resize(x.rows * x.cols);
+    const auto some = [&](std::size_t begin, std::size_t end) {
+        for (std::size_t r = begin; r < end; ++r) {
+            const auto* from = static_cast<const std::byte*>(x.data) + r * x.stride * size_of(x.type);
+            for (std::size_t k = 0; k < x.cols; ++k) out[r * x.cols + k] = load_scalar(from + columns[k] * size_of(x.type), x.type);
+        }
+    };
+    if (x.rows * x.cols < 65536) some(0, x.rows);  // less work than waking a thread
+    else executor.parallel_for(x.rows, 1, some);
+}
+
 inline void gemm(const char* function, const detail::kernel_set& kernels, const detail::scalar_rows& y, const detail::scalar_rows& x,
                  const any_view<layout::panels>& w, const matmul_options& options) {
     check_shapes(function, w, y.rows, y.cols, x.rows, x.cols, options);
     const compute_mode mode = resolve(options.mode, w.format, function);
     if (y.rows == 0 || y.cols == 0) return;
+    if (w.columns) {
+        static thread_local std::vector<float> kept;
+        std::vector<float> mine = std::move(kept);
+        gather_rows(mine, x, w.columns, options.executor);
+        gemm(function, kernels, y, {mine.data(), scalar_type::f32, x.rows, x.cols, x.cols}, {w.format, w.shape, w.data}, options);
+        kept = std::move(mine);
+        return;
+    }
     const kernels::gemm_args a = weight_args(w, options.epilogue, const_cast<void*>(y.data), y.type, y.stride);
     if (mode == exact) return multiply_exact(kernels.exact, a, x, options.executor);
     static thread_local activations kept;
@@ -237,9 +259,16 @@ inline void gemm(const char* function, const detail::kernel_set& kernels, const 
     kept = std::move(mine);
 }
 
+// Activations are in the user's order and their groups are not those of w.
+inline void check_no_permutation(const char* function, const any_view<layout::panels>& w) {
+    if (w.columns)
+        contract_violation(std::string("qnt::") + function + ": w has its columns permuted, ready activations cannot follow: multiply x itself");
+}
+
 inline void gemm(const char* function, const detail::kernel_set& kernels, const detail::scalar_rows& y, const activations& x,
                  const any_view<layout::panels>& w, const matmul_options& options) {
     check_shapes(function, w, y.rows, y.cols, x.rows(), x.cols(), options);
+    check_no_permutation(function, w);
     if (resolve(options.mode, w.format, function) == exact)
         detail::contract_violation(std::string("qnt::") + function + ": ready activations are int8, they cannot be multiplied in exact mode");
     if (!(x.cut() == segments_of(w)))
@@ -261,6 +290,7 @@ activations quantize_activations(const matrix_view<T>& x, const any_view<layout:
     if (x.cols != w.shape.cols || x.col_stride != 1)
         detail::contract_violation("qnt::quantize_activations: x" + detail::shape_text(x.rows, x.cols) + " must have the columns of w" +
                                    detail::shape_text(w.shape.rows, w.shape.cols) + ", in dense rows");
+    detail::check_no_permutation("quantize_activations", w);
     activations out;
     detail::quantize_rows(out, detail::rows_of(x), detail::segments_of(w), executor);
     return out;

@@ -25,8 +25,8 @@ namespace qnt {
 // have. NaN, infinities and f16 scales that overflow are errors here too.
 enum class compatibility : std::uint8_t {
     none,
-    // bitsandbytes 0.50 on a CPU, blocks of 32, 64, .. 4096. nf4: codes of x * (1 / absmax), of x / absmax in a last block that is
-    // shorter, absmax >= 1e-38; nested: with the unquantized absmax, whose codes are looked up in 65,536 bins. int8_channel: rne(x * (127 / absmax))
+    // bitsandbytes 0.50 on a CPU, blocks of 32, 64, .. 4096. nf4 and fp4_bnb: codes of x * (1 / absmax), of x / absmax in a last block that is
+    // shorter, absmax >= 1e-38; nested: with the unquantized absmax, whose codes are looked up in 65,536 bins. int8_channel: rne(x * ((1 / absmax) * 127))
     bitsandbytes,
     // int8_group<32, f16>: codes of x * (1 / (absmax / 127)) with the unrounded scale, halves away from zero
     ggml,
@@ -175,7 +175,7 @@ private:
             const float top = absmax < bitsandbytes_least ? bitsandbytes_least : absmax, inverse = 1.0f / top;
             for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(is_short ? x[i] / top : mul(x[i], inverse));
         } else {
-            const float inverse = finite_or_zero(Code::absmax / absmax);
+            const float inverse = finite_or_zero(mul(1.0f / absmax, Code::absmax));  // 127.0 / t of PyTorch is this
             for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(mul(x[i], inverse));
         }
     }
@@ -220,11 +220,13 @@ inline result<void> check_compatibility(const format_info& f, const packed_shape
     const std::string_view code = f.code_name;
     const auto refused = [](const std::string& why) { return error{errc::unsupported, "qnt::quantize: " + why}; };
     if (c == compatibility::bitsandbytes) {
-        const bool is_nf4 = code == "nf4" && f.is_grouped() && s.group >= 32 && s.group <= 4096 && (s.group & (s.group - 1)) == 0;
-        if (f.scale != scalar_type::f32 || !(is_nf4 || (code == "int8" && f.kind == granularity::channel)))
+        const bool is_4bit =
+            (code == "nf4" || code == "fp4_bnb") && f.is_grouped() && s.group >= 32 && s.group <= 4096 && (s.group & (s.group - 1)) == 0;
+        if (f.scale != scalar_type::f32 || !(is_4bit || (code == "int8" && f.kind == granularity::channel)))
             return refused(
-                "bitsandbytes has no such format; compatible are nf4 in groups of 32, 64, .. 4096 with f32 or nested scales, and int8_channel");
-        if (is_nf4 && s.rows > 1 && s.cols % s.group != 0)
+                "bitsandbytes has no such format; compatible are nf4 and fp4_bnb in groups of 32, 64, .. 4096 with f32 or nested scales, and "
+                "int8_channel");
+        if (is_4bit && s.rows > 1 && s.cols % s.group != 0)
             return refused("bitsandbytes cuts the flattened matrix into blocks of " + std::to_string(s.group) + ", which rows of " +
                            std::to_string(s.cols) + " columns are no multiple of; use another group or compat = none");
     }
@@ -497,11 +499,19 @@ public:
           decoder_(w.format, w.shape, values_.data()),
           codes_(w.format.is_dense() ? 0 : w.shape.cols),
           zeros_(w.shape.groups()),
-          scales_(w.shape.groups()) {}
+          scales_(w.shape.groups()),
+          in_order_(w.columns ? w.shape.cols : 0) {}
     row_reader(const row_reader&) = delete;
     row_reader& operator=(const row_reader&) = delete;
 
     void read(std::size_t row, float* out) {
+        if (!w_.columns) return read_in_order(row, out);
+        read_in_order(row, in_order_.data());
+        for (std::size_t k = 0; k < w_.shape.cols; ++k) out[w_.columns[k]] = in_order_[k];
+    }
+
+private:
+    void read_in_order(std::size_t row, float* out) {
         const packed_shape& s = w_.shape;
         if (w_.format.is_dense()) {
             const scalar_type type = dense_type(w_.format);
@@ -511,8 +521,6 @@ public:
         unpack_row(w_, row, {codes_.data(), scales_.data(), zeros_.data()});
         decoder_.decode({codes_.data(), scales_.data(), zeros_.data()}, out);
     }
-
-private:
     static std::array<float, 256> values_of(const code_tables& t, compute_mode mode) {
         std::array<float, 256> values;
         for (std::size_t q = 0; q < 256; ++q) values[q] = mode == int8_activations ? mul(float(t.operands[q]), t.unit) : t.values[q];
@@ -523,7 +531,7 @@ private:
     std::array<float, 256> values_;
     row_decoder decoder_;
     std::vector<std::uint8_t> codes_, zeros_;
-    std::vector<float> scales_;
+    std::vector<float> scales_, in_order_;
 };
 
 template <class Layout> void dequantize_rows(const matrix_view<float>& out, const any_view<Layout>& w, executor_ref executor) {

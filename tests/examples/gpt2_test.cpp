@@ -153,7 +153,7 @@ TEST_CASE("a policy mixes formats; the report says what became of each matrix") 
     }
     CHECK(logits_of(m, sample_ids(), 65).size() == 65 * 8192);
     CHECK_THROWS_WITH(gpt2::load_model(folder, {.weights = {{"wte", qnt::use<qnt::int8>}}}, {}),
-                      ContainsSubstring("no rule matches tensor 'h.0.attn.c_attn'"));
+                      ContainsSubstring("no rule matches tensor 'h.0.attn.c_attn.weight'"));
 }
 
 TEST_CASE("what cannot be run is refused") {
@@ -164,5 +164,5 @@ TEST_CASE("what cannot be run is refused") {
     CHECK_THROWS_WITH(s.forward(bad), ContainsSubstring("8192 is not in the vocabulary"));
     CHECK_THROWS_WITH(s.forward(negative), ContainsSubstring("-1"));
     CHECK_THROWS_WITH(s.forward(long_text), ContainsSubstring("room for 512"));
-    CHECK_THROWS_WITH(gpt2::load_model("/nonexistent", {}, {}), ContainsSubstring("/nonexistent/config.json: cannot be opened"));
+    CHECK_THROWS_WITH(gpt2::load_model("/nonexistent", {}, {}), ContainsSubstring("/nonexistent: "));
 }

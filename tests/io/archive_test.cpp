@@ -135,6 +135,48 @@ TEST_CASE("an archive gives back what went in, mapped or loaded") {
     }
 }
 
+TEST_CASE("an archive written tensor by tensor has the bytes of one written at once") {
+    const temp_folder folder;
+    const std::string path = folder / "streamed.qnt";
+    const any_matrix a = quantized("int8:16", 3, 20), b = quantized("uint4:16", 2, 16);
+    const auto bias = random_values(3, 1);
+    archive_writer out;
+    REQUIRE(out.set_metadata("source", "a test"));
+    REQUIRE(out.declare("w", a.format(), archive_layout::panels, {3, 20}));
+    REQUIRE(out.declare("bias", format_of<dense_format<float>>(), archive_layout::array, {3}));
+    REQUIRE(out.declare("b", b.format(), archive_layout::panels, {2, 16}));
+    const auto message = [](const result<void>& r) { return r.error().message; };
+    CHECK(message(out.write("w", a.view())) == "archive_writer: tensor \"w\": is written before begin()");
+    CHECK(message(out.finish()) == "archive_writer: finish() without begin()");
+    REQUIRE(out.begin(path));
+    CHECK(contains(message(out.declare("c", a.format(), archive_layout::panels, {3, 20})), "after begin()"));
+    CHECK(contains(message(out.set_metadata("c", "")), "after begin()"));
+    CHECK(message(out.write("b", b.view())) == "archive_writer: tensor \"b\": the next one is \"w\"");
+    CHECK(message(out.write("w", b.view())) == "archive_writer: tensor \"w\": is uint4:16 [2, 16], declared was int8:16 [3, 20]");
+    CHECK_FALSE(out.write("w", quantized("int8:16", 4, 20).view()));  // the same bytes, another shape
+    CHECK_FALSE(out.write("w", bias));
+    CHECK(contains(message(out.write("w", a.bytes().first(1))), "has 1 bytes, shape [3, 20] of int8:16 needs"));
+    REQUIRE(out.write("w", a.view()));
+    CHECK(message(out.finish()) == "archive_writer: tensor \"bias\": was declared, but not written");
+    CHECK_FALSE(out.write("bias", std::vector<f16>(6)));
+    CHECK_FALSE(out.write("bias", std::vector<float>(4)));
+    REQUIRE(out.write("bias", bias));
+    REQUIRE(out.write("b", b.bytes()));
+    CHECK(message(out.write("b", b.view())) == "archive_writer: tensor \"b\": all declared tensors are written");
+    CHECK_FALSE(std::filesystem::exists(path));
+    const std::filesystem::directory_entry unfinished = *std::filesystem::directory_iterator(folder.path);
+    CHECK_FALSE(archive::map(unfinished.path().string()));
+    REQUIRE(out.finish());
+    CHECK(text_of(path) == text_of(write_small(folder)));
+    CHECK(folder.files() == 2);
+
+    REQUIRE(out.begin(folder / "again"));  // and one that is given up leaves nothing
+    REQUIRE(out.write("w", a.view()));
+    CHECK(folder.files() == 3);
+    out = archive_writer();
+    CHECK(folder.files() == 2);
+}
+
 TEST_CASE("an archive can be written over the file that its views come from") {
     const temp_folder folder;
     const std::string path = write_small(folder);

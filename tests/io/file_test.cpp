@@ -71,6 +71,27 @@ TEST_CASE("a file appears when it is complete") {
     CHECK(folder.files() == 1);
 }
 
+TEST_CASE("bytes that were written can be replaced and padded, others cannot") {
+    const temp_folder folder;
+    auto w = atomic_file_writer::create(folder / "out").value();
+    REQUIRE(w.pad_to(64));
+    CHECK(w.size() == 0);
+    REQUIRE(w.write(as_bytes("0123456789")));
+    REQUIRE(w.write_at(2, as_bytes("ab")));
+    REQUIRE(w.write_at(9, as_bytes("c")));
+    REQUIRE(w.write_at(10, {}));
+    REQUIRE(w.pad_to(8));
+    CHECK(w.size() == 16);
+    REQUIRE(w.write(as_bytes("end")));
+    REQUIRE(w.write_at(0, as_bytes("x")));
+    CHECK_THROWS_AS(w.write_at(19, as_bytes("y")), contract_error);
+    CHECK_THROWS_AS(w.write_at(20, {}), contract_error);
+    CHECK_THROWS_AS(w.write_at(~std::size_t{0}, as_bytes("y")), contract_error);
+    REQUIRE(w.pad_to(10000));
+    REQUIRE(w.commit());
+    CHECK(text_of(folder / "out") == "x1ab45678c" + std::string(6, '\0') + "end" + std::string(9981, '\0'));
+}
+
 TEST_CASE("a file that is not finished leaves nothing behind") {
     const temp_folder folder;
     const std::string path = folder / "out";

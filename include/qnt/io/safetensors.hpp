@@ -62,6 +62,7 @@ public:
     // Bytes that the caller keeps; `name` is for messages. Errors: corrupt.
     static result<safetensors_file> view(std::span<const std::byte> bytes, std::string name) { return from(std::move(name), file_bytes(bytes)); }
 
+    const std::string& path() const { return path_; }                                // or the name given to view()
     std::span<const safetensors_tensor> tensors() const { return header_.tensors; }  // in the order of the header
     std::span<const std::pair<std::string, std::string>> metadata() const { return header_.metadata; }
 

@@ -2,15 +2,19 @@
 #pragma once
 #include <span>
 #include <string>
+#include <vector>
 
 #include "../core/aligned_buffer.hpp"
 #include "layout.hpp"
 
 namespace qnt {
 
-// What happens to x before the codes multiply it (column permutation, column scales, outlier columns). Only `none` exists so far; archives
-// carry the field, so that a reader refuses what it does not know.
-enum class input_transform : std::uint8_t { none };
+// What happens to x before the codes multiply it (column scales and outlier columns may come). Archives carry the field, so that a reader
+// refuses what it does not know.
+enum class input_transform : std::uint8_t {
+    none,
+    permutation,  // the matrix's column k multiplies x[columns[k]]
+};
 
 // Borrowed bytes in one of the layouts, with the format as a value.
 template <class Layout>
@@ -19,6 +23,9 @@ struct any_view {
     format_info format;
     packed_shape shape;
     const std::byte* data = nullptr;
+    const std::uint32_t* columns = nullptr;  // [cols], of a permutation
+
+    input_transform transform() const { return columns ? input_transform::permutation : input_transform::none; }
 };
 
 template <format_type F, class Layout = layout::panels>
@@ -58,12 +65,22 @@ template <class Layout> constexpr std::size_t buffer_bytes_of(const format_info&
     if constexpr (std::same_as<Layout, layout::rows>) return rows_layout(f, s).buffer_bytes();
     else return panel_layout(f, s).buffer_bytes();
 }
+
+// Does each of 0 .. n - 1 come once?
+inline bool is_permutation(std::span<const std::uint32_t> columns) {
+    std::vector<bool> seen(columns.size());
+    for (const std::uint32_t c : columns) {
+        if (c >= columns.size() || seen[c]) return false;
+        seen[c] = true;
+    }
+    return true;
+}
 }  // namespace QNT_BASELINE
 }  // namespace detail
 
 inline namespace QNT_BASELINE {
 
-// One row of a packed matrix, unpacked: cols codes, groups scales (expanded, as f32), groups zero points.
+// One row of a packed matrix, unpacked, its columns in the order of the matrix: cols codes, groups scales (expanded, as f32), groups zero points.
 struct unpacked_row {
     std::uint8_t* codes;
     float* scales;
