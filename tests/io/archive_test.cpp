@@ -1,5 +1,9 @@
 #include <qnt/io/archive.hpp>
 
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
 #include <random>
 
 #include "catch.hpp"
@@ -219,18 +223,38 @@ TEST_CASE("archives of nothing and of more than one MiB") {
     }
 }
 
-TEST_CASE("every flipped bit of an archive is found, by opening it or by verify()") {
+TEST_CASE("every flipped bit of an archive is found, by opening it or by verify(), and its place named") {
     const temp_folder folder;
     image small(write_small(folder));
     REQUIRE(small.is_good());
-    std::vector<std::size_t> missed;
+    const archive whole = small.open().value();
+    const auto begin_of = [&](std::size_t tensor) { return std::size_t(whole.tensors()[tensor].data.data() - small.data()); };
+    const auto end_of = [&](std::size_t tensor) { return begin_of(tensor) + whole.tensors()[tensor].data.size(); };
+    const auto place = [&](std::size_t i) -> std::string {
+        if (i < 8) return "is no qnt archive";
+        if (i < 10) return "field \"major\"";
+        if (i < 64) return "header (byte offset 0)";
+        if (i < 64 + small.index().size()) return "index (byte offset 64)";
+        if (i < begin_of(0)) return "bytes between the index and the data";
+        for (std::size_t t = 0; t < 3; ++t) {
+            const std::string name = "tensor " + in_quotes(whole.tensors()[t].name) + ": ";
+            if (i < begin_of(t)) return name + "the bytes before it";
+            if (i < end_of(t)) return name + "the checksum of MiB 0 (byte offset " + std::to_string(begin_of(t)) + ") is wrong";
+        }
+        return "nowhere";
+    };
+    std::vector<std::size_t> missed, misnamed;
     for (std::size_t i = 0; i < small.size(); ++i)
         for (int bit = 0; bit < 8; ++bit) {
             small.data()[i] ^= std::byte(1 << bit);
-            if (small.is_good()) missed.push_back(i);
+            const auto a = small.open();
+            const result<void> r = a ? a->verify() : a.error();
+            if (r) missed.push_back(i);
+            else if (!r.error().message.starts_with("image: " + place(i))) misnamed.push_back(i);
             small.data()[i] ^= std::byte(1 << bit);
         }
     CHECK(missed.empty());
+    CHECK(misnamed.empty());
     CHECK(small.is_good());
 }
 
@@ -248,6 +272,82 @@ TEST_CASE("every truncated or extended archive is refused on opening") {
     CHECK(contains(archive::load(folder / "half").error().message, folder / "half"));
     CHECK(archive::map(folder / "missing").error().code == errc::not_found);
     CHECK(contains(archive::map(QNT_SOURCE_DIR "/examples/models/qnt-gpt2-5m/model.safetensors").error().message, "no qnt archive"));
+}
+
+TEST_CASE("a loaded archive does not need its file any more") {
+    const temp_folder folder;
+    const std::string path = write_small(folder);
+    const archive loaded = archive::load(path).value();
+    std::filesystem::resize_file(path, 0);  // would stop the program with SIGBUS if it were mapped
+    CHECK(loaded.verify());
+    CHECK(loaded.read_f32("bias").value().size() == 3);
+    CHECK(contains(archive::map(path).error().message, "is no qnt archive"));
+}
+
+TEST_CASE("a writer that fails, wherever it does, leaves the old file and nothing else") {
+    const temp_folder folder;
+    const std::string path = write_small(folder), before = text_of(path);
+    const auto write_large = [&]() -> result<void> {
+        archive_writer out;
+        const auto values = random_values(5000, 3);
+        QNT_TRY(out.add("one", values));
+        QNT_TRY(out.add("two", values));
+        return out.finish(path);
+    };
+    for (std::size_t limit = 0; limit < 44128; limit += 1 + limit / 3) {
+        const pid_t child = ::fork();
+        if (child == 0) {  // a disk with room for `limit` bytes
+            ::signal(SIGXFSZ, SIG_IGN);
+            const rlimit most{limit, limit};
+            ::setrlimit(RLIMIT_FSIZE, &most);
+            const auto r = write_large();
+            ::_exit(!r && r.error().code == errc::io && contains(r.error().message, "small.qnt: cannot write (nothing was changed)") ? 0 : 1);
+        }
+        int status = -1;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        CHECK(status == 0);
+        CHECK(text_of(path) == before);
+        CHECK(folder.files() == 1);
+    }
+    REQUIRE(write_large());
+    CHECK(text_of(path) != before);
+    CHECK(archive::map(path).value().verify());
+}
+
+TEST_CASE("a writer that is killed leaves the old file, and its own under a name of its own") {
+    const temp_folder folder;
+    const std::string path = write_small(folder), before = text_of(path);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        archive_writer out;
+        static_cast<void>(out.declare("w", format_of<dense_format<float>>(), archive_layout::array, {5000}));
+        static_cast<void>(out.begin(path));
+        static_cast<void>(out.write("w", std::vector<float>(5000)));
+        ::raise(SIGKILL);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status));
+    CHECK(text_of(path) == before);
+    CHECK(folder.files() == 2);
+    for (const auto& file : std::filesystem::directory_iterator(folder.path))
+        if (file.path() != path) {
+            CHECK(file.path().filename().string().starts_with(".qnt-tmp-"));
+            CHECK(contains(archive::map(file.path().string()).error().message, "is no qnt archive"));
+        }
+}
+
+TEST_CASE("an archive whose name is taken by a folder meanwhile cannot be finished, and is removed") {
+    const temp_folder folder;
+    archive_writer out;
+    REQUIRE(out.begin(folder / "model.qnt"));
+    std::filesystem::create_directory(folder / "model.qnt");
+    const auto r = out.finish();
+    REQUIRE_FALSE(r);
+    CHECK(contains(r.error().message, "cannot rename the finished file"));
+    CHECK(std::filesystem::is_directory(folder / "model.qnt"));
+    out = archive_writer();
+    CHECK(folder.files() == 1);
 }
 
 TEST_CASE("an archive with right checksums but impossible content is refused, and the field named") {
@@ -292,7 +392,8 @@ TEST_CASE("an archive with right checksums but impossible content is refused, an
     refused(u8{'0'}, 82, "\"format\"");  // int8:06
     refused(u8{2}, 84, "\"layout\" (byte offset 84): 2 is unknown");
     refused(u8{0}, 84, "\"shape\"");  // an array of int8
-    refused(u8{1}, 85, "\"input_transform\" (byte offset 85): 1 is unknown");
+    refused(u8{2}, 85, "\"input_transform\" (byte offset 85): 2 is unknown");
+    refused(u8{1}, 85, "\"bytes\" (byte offset 112): ");  // with column indices there would be more
     refused(u16{3}, 86, "too short");
     refused(u16{0}, 86, "\"shape\"");
     refused(u16{0xffff}, 86, "too short");
@@ -427,4 +528,99 @@ TEST_CASE("the archive writer refuses what no reader could read") {
     const image good(folder / "good");
     alignas(64) std::byte shifted[8192];
     CHECK(archive::view(std::span(shifted).subspan(1), "shifted").error().code == errc::invalid_argument);
+}
+
+namespace {
+
+// "w" of uint4:16 [5, 48], its columns permuted.
+any_matrix permuted_matrix() {
+    const any_matrix w = quantized("uint4:16", 5, 48);
+    std::vector<std::uint32_t> columns(48);
+    for (std::uint32_t k = 0; k < 48; ++k) columns[k] = k * 7 % 48;
+    auto bytes = aligned_buffer::allocate(w.bytes().size()).value();
+    std::memcpy(bytes.data(), w.bytes().data(), bytes.size());
+    return {w.format(), w.shape(), std::move(bytes), std::move(columns)};
+}
+
+}  // namespace
+
+TEST_CASE("permuted columns go into an archive and come back") {
+    const temp_folder folder;
+    const any_matrix w = permuted_matrix();
+    const auto bias = random_values(5, 2);
+    archive_writer at_once;
+    at_once.add("w", w.view()).value();
+    at_once.add("bias", bias).value();
+    at_once.finish(folder / "once.qnt").value();
+    archive_writer one_by_one;
+    one_by_one.declare("w", w.format(), archive_layout::panels, {5, 48}, input_transform::permutation).value();
+    one_by_one.declare("bias", format_of<dense_format<float>>(), archive_layout::array, {5}).value();
+    one_by_one.begin(folder / "turns.qnt").value();
+    one_by_one.write("w", w.view()).value();
+    one_by_one.write("bias", bias).value();
+    one_by_one.finish().value();
+    CHECK(text_of(folder / "once.qnt") == text_of(folder / "turns.qnt"));
+
+    const archive file = archive::map(folder / "once.qnt").value();
+    CHECK(file.verify());
+    CHECK(file.tensors()[0].transform == input_transform::permutation);
+    CHECK(file.tensors()[0].data.size() == w.bytes().size() + 48 * 4);
+    CHECK(file.read_f32("bias").value() == bias);
+    const auto view = file.get_any("w").value();
+    REQUIRE(view.columns);
+    CHECK(std::equal(w.columns().begin(), w.columns().end(), view.columns));
+    CHECK(reinterpret_cast<std::uintptr_t>(view.columns) % 64 == 0);
+    std::vector<float> expected(5 * 48), decoded(5 * 48);
+    dequantize(matrix_view<float>{expected.data(), 5, 48}, w.view());
+    dequantize(matrix_view<float>{decoded.data(), 5, 48}, view);
+    CHECK(decoded == expected);
+    CHECK(file.get<uint4<16>>("w").error().code == errc::invalid_argument);  // a typed view has no columns
+
+    archive_writer other;
+    other.declare("w", w.format(), archive_layout::panels, {5, 48}).value();
+    other.begin(folder / "other.qnt").value();
+    CHECK(other.write("w", w.view()).error().message.find("with permuted columns") != std::string::npos);
+    CHECK_FALSE(other.declare("bias", format_of<dense_format<float>>(), archive_layout::array, {5}, input_transform::permutation));
+}
+
+TEST_CASE("column indices of an archive are checked before they are used") {
+    const temp_folder folder;
+    const any_matrix w = permuted_matrix();
+    archive_writer out;
+    out.add("w", w.view()).value();
+    out.finish(folder / "w.qnt").value();
+    const image good(folder / "w.qnt");
+    const std::size_t at = good.size() - 48 * 4;
+    for (const std::uint32_t value : {48u, 0u, 0xffffffffu}) {
+        image bad(good, good.size());
+        bad.put(at + 4 * 5, value);
+        CHECK_FALSE(bad.is_good());  // the checksum of the data is wrong
+        const archive file = bad.open().value();
+        CHECK(file.get_any("w").error().code == errc::corrupt);
+        CHECK(file.get_any("w").error().message.find("are no permutation") != std::string::npos);
+        // a file made that way
+        const auto data = file.tensors()[0].data;
+        bad.put(64 + bad.at<std::uint32_t>(64), crc32c(data));  // the last field of the only record
+        bad.seal();
+        CHECK(bad.open().value().verify().error().message.find("are no permutation") != std::string::npos);
+    }
+    image array(good, good.size());  // layout 0: an array of uint4 cannot be, and takes no columns
+    array.put(64 + 4 + 4 + 1 + 4 + 8, std::uint8_t{0});
+    array.seal();
+    CHECK(array.open().error().message.find("for matrices in panels only") != std::string::npos);
+}
+
+TEST_CASE("checksums of permuted matrices go on behind the panels") {
+    std::vector<std::byte> all(3 * 4096);
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] = std::byte(i * 7 >> 3 & 255);
+    std::vector<std::byte> large((std::size_t{1} << 20) * 2 + 100);
+    for (std::size_t i = 0; i < large.size(); ++i) large[i] = std::byte(i * 13 >> 5 & 255);
+    for (const auto& bytes : {all, large})
+        for (const std::size_t cut :
+             {std::size_t{0}, std::size_t{4096}, bytes.size() - 1, bytes.size() & ~((std::size_t{1} << 20) - 1), bytes.size()}) {
+            const std::span<const std::byte> whole = bytes;
+            auto sums = detail::chunk_checksums(whole.first(cut), {});
+            detail::extend_checksums(sums, cut, whole.subspan(cut));
+            CHECK(sums == detail::chunk_checksums(whole, {}));
+        }
 }
