@@ -114,7 +114,9 @@ TEST_CASE("qnt-inspect shows GGUF and NumPy files, and a folder with all that a 
     CHECK(j["tensors"][0] ==
           nlohmann::json{{"name", "w"}, {"shape", {4, 64}}, {"format", "Q4_0"}, {"elements", 256}, {"bytes", 144}, {"bits_per_weight", 4.5}});
     std::string bytes = text_of(gguf);
-    bytes[bytes.size() - 18 * 3 + 1] = 0x7c;  // the scale of block 5: infinite
+    const std::vector<std::byte> blocks = qnt::gguf_encode(qnt::gguf_type::q4_0, values).value();
+    bytes[bytes.find(std::string(reinterpret_cast<const char*>(blocks.data()), blocks.size())) + 5 * 18 + 1] =
+        0x7c;  // the scale of block 5: infinite
     write_text(gguf, bytes);
     CHECK(inspect({gguf}).exit_code == 0);
     check_refused(inspect({"--verify", gguf}), 1, "tensor \"w\": block 5: element 160 is not a finite number");
