@@ -5,6 +5,7 @@
 #include "explain.hpp"
 #include "io/archive.hpp"
 #include "io/bitsandbytes.hpp"
+#include "io/gguf.hpp"
 #include "io/safetensors.hpp"
 #include "isa/isa.hpp"
 #include "matmul.hpp"
