@@ -71,6 +71,27 @@ TEST_CASE("a file appears when it is complete") {
     CHECK(folder.files() == 1);
 }
 
+TEST_CASE("bytes that were written can be replaced and padded, others cannot") {
+    const temp_folder folder;
+    auto w = atomic_file_writer::create(folder / "out").value();
+    REQUIRE(w.pad_to(64));
+    CHECK(w.size() == 0);
+    REQUIRE(w.write(as_bytes("0123456789")));
+    REQUIRE(w.write_at(2, as_bytes("ab")));
+    REQUIRE(w.write_at(9, as_bytes("c")));
+    REQUIRE(w.write_at(10, {}));
+    REQUIRE(w.pad_to(8));
+    CHECK(w.size() == 16);
+    REQUIRE(w.write(as_bytes("end")));
+    REQUIRE(w.write_at(0, as_bytes("x")));
+    CHECK_THROWS_AS(w.write_at(19, as_bytes("y")), contract_error);
+    CHECK_THROWS_AS(w.write_at(20, {}), contract_error);
+    CHECK_THROWS_AS(w.write_at(~std::size_t{0}, as_bytes("y")), contract_error);
+    REQUIRE(w.pad_to(10000));
+    REQUIRE(w.commit());
+    CHECK(text_of(folder / "out") == "x1ab45678c" + std::string(6, '\0') + "end" + std::string(9981, '\0'));
+}
+
 TEST_CASE("a file that is not finished leaves nothing behind") {
     const temp_folder folder;
     const std::string path = folder / "out";
@@ -104,6 +125,31 @@ TEST_CASE("a full disk leaves the old file") {
     CHECK(status == 0);
     CHECK(text_of(path) == "old");
     CHECK(folder.files() == 1);
+}
+
+TEST_CASE("a file for which there is no room in memory is an error") {
+#if defined(QNT_ADDRESS_SANITIZER) || defined(QNT_THREAD_SANITIZER)
+    WARN("skipped: the sanitizer needs the address space that this test takes away");
+#else
+    const temp_folder folder;
+    const std::string path = folder / "large";
+    write_text(path, "");
+    std::filesystem::resize_file(path, std::uintmax_t{1} << 32);  // of which nothing is on the disk
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const rlimit limit{std::size_t{1} << 30, std::size_t{1} << 30};
+        ::setrlimit(RLIMIT_AS, &limit);
+        const auto mapped = mapped_file::open(path);
+        const auto read = read_file(path);
+        const bool good = !mapped && mapped.error().code == errc::out_of_memory && mapped.error().message.starts_with(path + ": cannot map: ") &&
+                          !read && read.error().code == errc::out_of_memory &&
+                          read.error().message == path + ": no memory for a buffer of 4294967296 bytes";
+        ::_exit(good ? 0 : 1);
+    }
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
+#endif
 }
 
 TEST_CASE("a replaced file keeps its permissions and its links, the mapped old one its bytes") {

@@ -100,10 +100,13 @@ private:
 inline namespace QNT_BASELINE {
 
 // All bytes of a file in memory of our own (huge pages from 1 MiB on). Errors: not_found, io (also: shrank while it was read),
-// invalid_argument (not a regular file), out_of_memory.
-inline result<aligned_buffer> read_file(const std::string& path) {
+// invalid_argument (not a regular file, or larger than max_bytes), out_of_memory.
+inline result<aligned_buffer> read_file(const std::string& path, std::size_t max_bytes = ~std::size_t{0}) {
     auto f = detail::open_regular(path);
     if (!f) return f.error();
+    if (f->size > max_bytes)
+        return error{errc::invalid_argument,
+                     printable(path, 4096) + ": has " + std::to_string(f->size) + " bytes, more than the " + std::to_string(max_bytes) + " allowed"};
     auto buffer = aligned_buffer::allocate(f->size);
     if (!buffer) return error{buffer.error().code, printable(path, 4096) + ": " + buffer.error().message};
     for (std::size_t at = 0; at < f->size;) {
@@ -159,13 +162,23 @@ public:
 
     atomic_file_writer(atomic_file_writer&& other) noexcept
         : handle_(std::move(other.handle_)), path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, {})), size_(other.size_) {}
-    atomic_file_writer& operator=(atomic_file_writer&&) = delete;
+    atomic_file_writer& operator=(atomic_file_writer&& other) noexcept {
+        std::swap(handle_, other.handle_);
+        std::swap(path_, other.path_);
+        std::swap(temporary_, other.temporary_);
+        std::swap(size_, other.size_);
+        return *this;
+    }
     ~atomic_file_writer() {
         if (!temporary_.empty()) ::unlink(temporary_.c_str());
     }
 
     // Appends. After an error the writer is of no further use.
     result<void> write(std::span<const std::byte> bytes);
+    // Zeros up to the next multiple of `alignment`.
+    result<void> pad_to(std::size_t alignment);
+    // Replaces bytes that were written before.
+    result<void> write_at(std::size_t offset, std::span<const std::byte> bytes);
     // Makes the file durable and visible. Once.
     result<void> commit();
     std::size_t size() const noexcept { return size_; }  // bytes written so far
@@ -199,12 +212,13 @@ inline file_handle open_temporary(const std::string& path, std::string& name) {
     return {};
 }
 
-inline result<void> write_all(int fd, const std::string& path, std::span<const std::byte> bytes) {
+inline result<void> write_all(int fd, const std::string& path, std::span<const std::byte> bytes, std::size_t offset) {
     while (!bytes.empty()) {
-        const ::ssize_t n = ::write(fd, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
+        const ::ssize_t n = ::pwrite(fd, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30), static_cast<::off_t>(offset));
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return system_error(path, "cannot write (nothing was changed)");
         bytes = bytes.subspan(static_cast<std::size_t>(n));
+        offset += static_cast<std::size_t>(n);
     }
     return {};
 }
@@ -234,17 +248,34 @@ inline result<atomic_file_writer> atomic_file_writer::create(const std::string& 
 }
 
 inline result<void> atomic_file_writer::write(std::span<const std::byte> bytes) {
-    QNT_TRY(detail::write_all(handle_.get(), path_, bytes));
+    QNT_TRY(detail::write_all(handle_.get(), path_, bytes, size_));
     size_ += bytes.size();
     return {};
 }
 
+inline result<void> atomic_file_writer::pad_to(std::size_t alignment) {
+    const std::byte zeros[4096] = {};
+    for (std::size_t rest = round_up(size_, alignment) - size_; rest > 0;) {
+        const std::size_t n = std::min(rest, sizeof zeros);
+        QNT_TRY(write(std::span(zeros).first(n)));
+        rest -= n;
+    }
+    return {};
+}
+
+inline result<void> atomic_file_writer::write_at(std::size_t offset, std::span<const std::byte> bytes) {
+    if (offset > size_ || bytes.size() > size_ - offset)
+        detail::contract_violation("atomic_file_writer::write_at(): bytes from " + std::to_string(offset) + " on, " + std::to_string(bytes.size()) +
+                                   " of them, were not all written before");
+    return detail::write_all(handle_.get(), path_, bytes, offset);
+}
+
 inline result<void> atomic_file_writer::commit() {
     if (temporary_.empty()) detail::contract_violation("atomic_file_writer::commit(): called twice, or on a writer that was moved from");
+    const detail::file_handle folder(::open(detail::folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (::fsync(handle_.get()) != 0) return detail::system_error(path_, "cannot write (nothing was changed)");
     if (::rename(temporary_.c_str(), path_.c_str()) != 0) return detail::system_error(path_, "cannot rename the finished file");
-    temporary_.clear();
-    const detail::file_handle folder(::open(detail::folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    temporary_.clear();                                               // from here on nothing fails
     if (folder.get() >= 0) static_cast<void>(::fsync(folder.get()));  // some file systems cannot; the file itself is safe
     return {};
 }
