@@ -15,6 +15,7 @@
 #include "isa/isa.hpp"
 #include "matmul.hpp"
 #include "metrics/metrics.hpp"
+#include "model/checkpoint_file.hpp"
 #include "model/policy.hpp"
 #include "model/quantize_model.hpp"
 #include "nn/attention.hpp"

@@ -123,3 +123,42 @@ TEST_CASE("what fails names the tensor and leaves no file behind") {
     CHECK(message(small_checkpoint(), rules, {.progress = [&](std::size_t, std::size_t, const std::string&) { return ++asked < 2; }})
               .find("cancelled before tensor 'emb'") != std::string::npos);
 }
+
+TEST_CASE("codes that a checkpoint holds in the format of the policy are taken over as they are") {
+    const temp_folder folder;
+    const auto stored = qnt::quantize(qnt::matrix_view<const float>{w.data(), 48, 96}, qnt::use<qnt::nf4<64>>).value();
+    int packed = 0;
+    qnt::checkpoint_tensor t{.name = "fc", .shape = {48, 96}, .read = [] { return w; }, .stored_as = "nf4:64"};
+    t.packed_format = qnt::use<qnt::nf4<64>>;
+    t.read_packed = [&]() -> qnt::result<qnt::any_matrix> {
+        ++packed;
+        return qnt::quantize(qnt::matrix_view<const float>{w.data(), 48, 96}, qnt::use<qnt::nf4<64>>);
+    };
+    const auto written = [&](const char* format, bool transposed) {
+        t.transposed = transposed;
+        return qnt::quantize_model({t}, {{"*", qnt::any_format::parse(format).value()}}, folder / "model.qnt").value().tensors[0];
+    };
+    const auto r = written("nf4:64", false);
+    CHECK(packed == 1);
+    CHECK(r.lossless);
+    CHECK(r.report.mse == 0);
+    CHECK(r.report.sqnr_db == std::numeric_limits<double>::infinity());
+    CHECK(r.report.bytes == qnt::storage_bytes<qnt::nf4<64>>(48, 96));
+    CHECK(r.report.groups == 48 * 2);
+    const auto archive = qnt::archive::map(folder / "model.qnt").value();
+    CHECK(std::memcmp(archive.get_any("fc").value().data, stored.bytes().data(), stored.bytes().size()) == 0);
+    CHECK_FALSE(written("nf4:32", false).lossless);
+    CHECK_FALSE(written("nf4:64", true).lossless);
+    CHECK(packed == 1);
+
+    t.shape = {96, 48};
+    t.transposed = false;
+    CHECK(qnt::quantize_model({t}, {{"*", qnt::use<qnt::nf4<64>>}}, folder / "model.qnt").error().message ==
+          "tensor 'fc': the loader read nf4:64 [48, 96], it says nf4:64 [96, 48]");
+    t.shape = {48, 96};
+    t.is_array = true;
+    const auto kept = written("nf4:64", false);
+    CHECK(kept.kept);
+    CHECK(kept.format.name() == "f32");
+    CHECK(test::same_bits(qnt::archive::map(folder / "model.qnt").value().read_f32("fc").value(), w));
+}

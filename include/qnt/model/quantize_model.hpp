@@ -10,6 +10,8 @@
 // become f16 or bf16 where their rule says so; the report lists them as kept.
 #pragma once
 #include <functional>
+#include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,9 +22,14 @@ namespace qnt {
 
 struct checkpoint_tensor {
     std::string name;
-    std::vector<std::size_t> shape;                    // as stored, row-major
-    bool transposed = false;                           // a matrix stored as [in, out], as GPT-2's Conv1D: said by the loader, never guessed
-    std::function<result<std::vector<float>>()> read;  // all elements, row-major; called once, when its turn comes
+    std::vector<std::size_t> shape;                              // as stored, row-major
+    bool transposed = false;                                     // a matrix stored as [in, out], as GPT-2's Conv1D: said by the loader, never guessed
+    std::function<result<std::vector<float>>()> read = nullptr;  // all elements, row-major; called once, when its turn comes
+    bool is_array = false;                                       // no factor of products, though it may have two dimensions: numbers are kept
+    std::string stored_as = {};                                  // for people: "F16", "Q4_0", "nf4:64"
+    // Where the stored numbers are those of a format of qnt, codes and scales: which one, and how to have them without any loss.
+    std::optional<any_format> packed_format = {};
+    std::function<result<any_matrix>()> read_packed = nullptr;  // [rows, cols] as stored, whatever `transposed` says
 };
 using checkpoint = std::vector<checkpoint_tensor>;
 
@@ -31,6 +38,7 @@ struct tensor_report {
     std::vector<std::size_t> shape;  // [out, in] of matrices
     any_format format;
     bool kept = false;           // not a matrix: numbers as they were, in `format`
+    bool lossless = false;       // codes and scales of the checkpoint as they were
     quantization_report report;  // of matrices; of kept tensors the bytes only
 };
 
@@ -65,9 +73,10 @@ inline result<tensor_report> plan_tensor(const checkpoint_tensor& t, const polic
     if (!format) return format.error();
     const auto elements = elements_of(t);
     if (!elements) return elements.error();
-    tensor_report r{t.name, t.shape, *format, t.shape.size() != 2, {}};
+    tensor_report r{t.name, t.shape, *format, t.is_array || t.shape.size() != 2, false, {}};
     if (r.kept && !format->info.is_dense()) r.format = format_of<dense_format<float>>();
     if (!r.kept && t.transposed) std::swap(r.shape[0], r.shape[1]);
+    r.lossless = !r.kept && !t.transposed && t.read_packed && t.packed_format == *format;
     std::size_t bytes = 0;
     if (!(r.kept ? array_bytes_of(r.format, r.shape, bytes) : panel_bytes_of(r.format, r.shape, bytes)))
         return error{errc::invalid_argument, "shape " + archive_shape_text(r.shape) + " is impossible for " + r.format.name()};
@@ -94,19 +103,47 @@ template <scalar T> result<void> keep_array(archive_writer& out, const std::stri
     return out.write(name, std::span<const T>(narrow), executor);
 }
 
-// One tensor as planned into the archive, whose turn it is.
-inline result<void> write_tensor(archive_writer& out, const checkpoint_tensor& t, tensor_report& plan, bool strict, executor_ref executor) {
+inline result<std::vector<float>> read_all(const checkpoint_tensor& t) {
     const auto elements = elements_of(t);
-    const auto values = t.read();
-    if (!values) return values.error();
-    if (values->size() != *elements)
+    if (!elements) return elements.error();
+    auto values = t.read();
+    if (values && values->size() != *elements)
         return error{errc::invalid_argument,
                      "the loader read " + std::to_string(values->size()) + " elements, the shape has " + std::to_string(*elements)};
+    return values;
+}
+
+// The stored codes as planned, with the report of quantizing them without error.
+inline result<any_matrix> take_packed(const checkpoint_tensor& t, tensor_report& plan) {
+    auto packed = t.read_packed();
+    if (!packed) return packed;
+    if (!(packed->format() == plan.format) || packed->rows() != plan.shape[0] || packed->cols() != plan.shape[1])
+        return error{errc::invalid_argument, "the loader read " + packed->format().name() + " " + shape_text(packed->rows(), packed->cols()) +
+                                                 ", it says " + plan.format.name() + " " + archive_shape_text(plan.shape)};
+    plan.report.rows = packed->rows();
+    plan.report.cols = packed->cols();
+    plan.report.sqnr_db = std::numeric_limits<double>::infinity();
+    plan.report.cosine = 1;
+    return packed;
+}
+
+// A matrix as planned, [out, in]: its stored codes where they are of this format, else quantized.
+inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, tensor_report& plan, bool strict, executor_ref executor) {
+    if (plan.lossless) return take_packed(t, plan);
+    const auto values = read_all(t);
+    if (!values) return values.error();
+    const matrix_view<const float> stored{values->data(), t.shape[0], t.shape[1]};
+    return quantize(t.transposed ? stored.transposed() : stored, plan.format, {.strict = strict, .report = &plan.report}, executor);
+}
+
+// One tensor as planned into the archive, whose turn it is.
+inline result<void> write_tensor(archive_writer& out, const checkpoint_tensor& t, tensor_report& plan, bool strict, executor_ref executor) {
     if (!plan.kept) {
-        const matrix_view<const float> stored{values->data(), t.shape[0], t.shape[1]};
-        const auto packed = quantize(t.transposed ? stored.transposed() : stored, plan.format, {.strict = strict, .report = &plan.report}, executor);
+        const auto packed = quantize_tensor(t, plan, strict, executor);
         return packed ? out.write(t.name, packed->view(), executor) : packed.error();
     }
+    const auto values = read_all(t);
+    if (!values) return values.error();
     switch (dense_type(plan.format.info)) {
     case scalar_type::f16: return keep_array<f16>(out, t.name, *values, executor);
     case scalar_type::bf16: return keep_array<bf16>(out, t.name, *values, executor);
@@ -118,6 +155,16 @@ inline result<void> write_tensor(archive_writer& out, const checkpoint_tensor& t
 }  // namespace detail
 
 inline namespace QNT_BASELINE {
+
+// One matrix of rank 2 alone, [out, in]; `report` becomes what quantize_model() would report. Errors: not_found (no rule matches), those of
+// quantize() and of the loader.
+inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, const policy& rules, tensor_report& report, executor_ref executor = {}) {
+    auto plan = detail::plan_tensor(t, rules);
+    if (!plan) return plan.error();
+    if (plan->kept) return error{errc::invalid_argument, "shape " + detail::archive_shape_text(t.shape) + " is no matrix"};
+    report = std::move(*plan);
+    return detail::quantize_tensor(t, report, false, executor);
+}
 
 // What quantize_model() would make of it, without reading any data: formats, shapes and sizes; the errors are not known.
 // Errors: not_found (no rule matches), invalid_argument (a shape that overflows), naming the tensor.
