@@ -58,7 +58,7 @@ for target in "$@"; do
     else
         result=1
         tail -n 40 "$log" >&2
-        input=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
+        input=$(sed -n 's/.*Test unit written to //p; s/^Running: //p' "$log" | tail -n 1)
         printf '\nFINDING: %s; the log: %s. Repeat it:\n    %s %s\nMake it smaller with -minimize_crash=1, fix it, keep it in tests/fuzz/regressions/%s.\n' \
             "$target" "$log" "$out/$target" "${input:-INPUT}" "$target" >&2
     fi

@@ -61,10 +61,13 @@ std::vector<std::string_view> split(std::string_view text, char at, std::size_t 
     return parts;
 }
 
-// {"line": first id, ...}; of what is not UTF-8, nothing.
-std::string object_of(std::string_view lines, std::size_t& id, std::string text = "{") {
+using token_ids = std::map<std::string, std::size_t, std::less<>>;
+
+// {"line": id, ...}, the next ids for new names; of what is not UTF-8, nothing.
+std::string object_of(std::string_view lines, token_ids& ids, std::string text = "{") {
     for (const std::string_view line : split(lines, '\n', 1000))
-        if (!line.empty() && qnt::is_utf8(line)) text += (text.size() > 1 ? "," : "") + qnt::json_escape(line) + ":" + std::to_string(id++);
+        if (!line.empty() && qnt::is_utf8(line))
+            text += (text.size() > 1 ? "," : "") + qnt::json_escape(line) + ":" + std::to_string(ids.emplace(line, ids.size()).first->second);
     return text;
 }
 
@@ -73,11 +76,11 @@ gpt2::tokenizer_data parse(std::string_view text) {
     auto parts = split(text, '\0', 3);
     if (text.starts_with('+')) {
         parts.resize(3);
-        std::size_t id = 0;
+        token_ids ids;
         std::string vocab = "{";
-        for (const std::string& c : gpt2::byte_characters()) vocab = object_of(c, id, std::move(vocab));
-        vocab = object_of(parts[0].substr(1), id, std::move(vocab)) + '}';
-        const std::string added = object_of(parts[2], id) + '}';
+        for (const std::string& c : gpt2::byte_characters()) vocab = object_of(c, ids, std::move(vocab));
+        vocab = object_of(parts[0].substr(1), ids, std::move(vocab)) + '}';
+        const std::string added = object_of(parts[2], ids) + '}';
         return gpt2::parse_tokenizer(vocab, "vocab", parts[1], "merges", added, "added");
     }
     if (parts.size() == 1) return gpt2::parse_tokenizer_json(text, "input");
