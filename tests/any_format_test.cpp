@@ -122,6 +122,12 @@ TEST_CASE("text that names no format is an error that says what would") {
         CHECK(contains(f.error().message, w.why));
         CHECK(contains(f.error().message, "formats are f32, f16"));
     }
+    for (const char* text : {"\x1b[31mint5", "nf4:\x1b[31m", "int4:32:\x1b[31m"}) {  // names of formats come from files too
+        const auto f = any_format::parse(text);
+        REQUIRE_FALSE(f.has_value());
+        CHECK(contains(f.error().message, "\\x1b[31m"));
+        CHECK_FALSE(contains(f.error().message, "\x1b"));
+    }
 }
 
 TEST_CASE("a format of the user's own is named after its code") {

@@ -46,7 +46,7 @@ inline std::string read_text(const std::string& path, std::size_t most = std::si
 }
 
 // 0, which check_config refuses, for what is none.
-inline float to_epsilon(double value) { return value > 0 && value < 1 ? float(value) : 0.0f; }
+inline float to_epsilon(double value) { return value > 0 && value < 1 && float(value) < 1 ? float(value) : 0.0f; }
 
 // What must hold among the fields; `name_of(bound)` is how the source calls a size.
 template <class NameOf> void check_config(const config& c, const std::string& file, const NameOf& name_of) {

@@ -193,10 +193,14 @@ private:
         for (std::size_t byte = 0; byte < 256; ++byte) {
             const auto found = ids.find(alphabet[byte]);
             if (found == ids.end()) refuse(data.vocabulary_source, "no token for the byte " + std::to_string(byte));
+            if (is_special(data, found->second))
+                refuse(data.vocabulary_source, "the token for the byte " + std::to_string(byte) + " is a special one");
             byte_ids_[byte] = found->second;
         }
         return ids;
     }
+
+    static bool is_special(const tokenizer_data& data, std::int32_t id) { return std::binary_search(data.specials.begin(), data.specials.end(), id); }
 
     // A name that is not all of byte characters is an added token, which stands for its own text.
     static std::string bytes_of(const std::string& name, const std::unordered_map<std::string, char>& bytes) {
@@ -227,6 +231,7 @@ private:
             };
             const std::uint64_t pair = pair_key(id_of(m.left, "the first piece"), id_of(m.right, "the second piece"));
             const merge joined{static_cast<rank>(merges_.size()), id_of(m.left + m.right, "the merged token")};
+            if (is_special(data, joined.id)) continue;  // text never turns into it
             if (!merges_.emplace(pair, joined).second) fail("repeats an earlier merge");
         }
     }

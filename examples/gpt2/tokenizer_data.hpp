@@ -113,11 +113,16 @@ template <class Add> void read_token_ids(std::string_view text, const std::strin
     if (!r) refuse(source, r.error().message);
 }
 
+// Pieces are made of byte characters, of which none is white space: so merges.txt can hold them.
+inline merge_rule merge_of(std::string_view left, std::string_view right, const std::string& where) {
+    for (const std::string_view piece : {left, right})
+        if (piece.empty() || piece.find_first_of(" \r\n") != piece.npos)
+            throw std::runtime_error(where + ": not two pieces with one space between them");
+    return {std::string(left), std::string(right)};
+}
 inline merge_rule parse_merge(std::string_view text, const std::string& where) {
-    const std::size_t space = text.find(' ');
-    if (space == text.npos || space == 0 || space + 1 == text.size() || text.find(' ', space + 1) != text.npos)
-        throw std::runtime_error(where + ": not two pieces with one space between them");
-    return {std::string(text.substr(0, space)), std::string(text.substr(space + 1))};
+    const std::size_t space = std::min(text.find(' '), text.size());
+    return merge_of(text.substr(0, space), text.substr(std::min(space + 1, text.size())), where);
 }
 
 }  // namespace detail
@@ -198,13 +203,14 @@ inline tokenizer_data parse_tokenizer_json(std::string_view text, const std::str
     for (const qnt::json_value& m : merges->items()) {
         const std::size_t number = out.merges.size() + 1;
         const std::string where = "model.merges, line " + std::to_string(number);
+        const std::string at = qnt::printable(source, 4096) + ": " + where;
         if (m.kind() == qnt::json_kind::array) {
             if (m.items().size() != 2) refuse(source, where + ": not two pieces");
-            out.merges.push_back({std::string(get(where, m.items()[0].as_string())), std::string(get(where, m.items()[1].as_string())), number});
+            out.merges.push_back(detail::merge_of(get(where, m.items()[0].as_string()), get(where, m.items()[1].as_string()), at));
         } else {
-            out.merges.push_back(detail::parse_merge(get(where, m.as_string()), qnt::printable(source, 4096) + ": " + where));
-            out.merges.back().line = number;
+            out.merges.push_back(detail::parse_merge(get(where, m.as_string()), at));
         }
+        out.merges.back().line = number;
     }
     return out;
 }

@@ -13,6 +13,7 @@
 #include <charconv>
 #include <string>
 
+#include "io/text.hpp"
 #include "matmul.hpp"
 #include "quantize.hpp"
 
@@ -96,7 +97,7 @@ inline std::string format_name(const any_format& f) {
 
 inline error bad_format(std::string_view text, const std::string& why) {
     return {errc::invalid_argument,
-            "format '" + std::string(text) + "': " + why +
+            "format '" + printable(text) + "': " + why +
                 "; formats are f32, f16, bf16, int8, int8_channel, int8:G, nf4:G, nf4_dq:G, fp4_bnb:G, int4:G, uint4:G with G a multiple of 16 "
                 "(nf4:64, int4:32), and a scale type behind G if not the default one (int4:32:f32)"};
 }
@@ -121,14 +122,14 @@ inline result<any_format> parse_format(std::string_view text) {
         const char* const end = parts[1].data() + parts[1].size();
         const auto [at, problem] = std::from_chars(parts[1].data(), end, f.group);
         if (problem != std::errc{} || at != end || f.group == 0 || f.group % 16 != 0 || f.group > (std::size_t{1} << 40))
-            return bad_format(text, "group '" + std::string(parts[1]) + "' is not a positive multiple of 16");
+            return bad_format(text, "group '" + printable(parts[1]) + "' is not a positive multiple of 16");
         if (count == 2) {
             if (!*k.default_scale) return bad_format(text, "the scale type of " + std::string(k.name) + " cannot be chosen");
             f.info.scale = parts[2] == "f32"    ? scalar_type::f32
                            : parts[2] == "f16"  ? scalar_type::f16
                            : parts[2] == "bf16" ? scalar_type::bf16
                                                 : scalar_type::none;
-            if (f.info.scale == scalar_type::none) return bad_format(text, "unknown scale type '" + std::string(parts[2]) + "'");
+            if (f.info.scale == scalar_type::none) return bad_format(text, "unknown scale type '" + printable(parts[2]) + "'");
         }
         return f;
     }

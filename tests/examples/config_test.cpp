@@ -61,6 +61,7 @@ TEST_CASE("config: what is refused, by file and field") {
         {"n_inner", "0", "'n_inner' is 0"},
         {"vocab_size", "true", "'vocab_size'"},
         {"layer_norm_epsilon", "0", "'layer_norm_epsilon' is not a number between 0 and 1"},
+        {"layer_norm_epsilon", "0.99999999999", "'layer_norm_epsilon' is not a number between 0 and 1"},  // 1 as f32
         {"layer_norm_epsilon", "1e300", "'layer_norm_epsilon' is not a number between 0 and 1"},
         {"layer_norm_epsilon", "1e-300", "'layer_norm_epsilon'"},
         {"layer_norm_epsilon", "1e999", "'layer_norm_epsilon'"},

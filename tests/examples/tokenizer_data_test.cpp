@@ -150,6 +150,19 @@ TEST_CASE("tokenizer_data: added tokens stand for their own text, and are found 
     CHECK(gpt2::read_tokenizer(at.path).specials == std::vector<std::int32_t>{8191, 8192});
 }
 
+TEST_CASE("tokenizer_data: text never turns into a special token by merges or bytes") {
+    tokenizer_data data;
+    for (const std::string& c : gpt2::byte_characters()) data.tokens.push_back(c);
+    data.tokens.insert(data.tokens.end(), {"ab", "abc"});
+    data.specials = {256};
+    data.merges = {{"a", "b", 1}, {"ab", "c", 2}};
+    const gpt2::tokenizer t(data);
+    CHECK(t.encode("abc") == std::vector<std::int32_t>{'a', 'b', 'c'});
+    CHECK(t.encode("abc", gpt2::special_tokens::recognised) == std::vector<std::int32_t>{256, 'c'});
+    data.specials = {32};  // the space, whose name is not what it stands for
+    CHECK(contains(error_of([&] { gpt2::tokenizer{data}; }), "the token for the byte 32 is a special one"));
+}
+
 TEST_CASE("tokenizer_data: special tokens cost no time in proportion to their number") {
     tokenizer_data data = shipped();
     for (int i = 0; i < 20000; ++i) {
@@ -184,6 +197,11 @@ TEST_CASE("tokenizer_data: what is wrong in tokenizer.json and in metadata") {
     CHECK(contains(wrong([](json& j) { j["model"]["merges"] = {"a b", "ab"}; }), "model.merges, line 2: not two pieces"));
     CHECK(contains(wrong([](json& j) { j["model"]["merges"] = {{"a", "b", "c"}}; }), "model.merges, line 1: not two pieces"));
     CHECK(contains(wrong([](json& j) { j["model"]["merges"] = json::array({json::array({"a", 1})}); }), "model.merges, line 1"));
+    for (const char* piece : {"", "b b", "b\n", "b\r"})  // merges.txt of a .qnt could not hold it
+        CHECK(contains(wrong([&](json& j) {
+                           j["model"]["merges"] = json::array({json::array({"a", piece})});
+                       }),
+                       "model.merges, line 1: not two pieces"));
     CHECK(contains(wrong([](json& j) { j["added_tokens"] = {{{"id", 3}}}; }), "a token without \"content\" or \"id\""));
     CHECK(contains(wrong([](json& j) { j["added_tokens"] = {{{"id", 1}, {"content", "a"}}}; }), "token \"a\" has the ids 0 and, as an added one, 1"));
 

@@ -1,80 +1,26 @@
 // Every reader and writer, with every single allocation refused in turn: each answers with std::bad_alloc or an error that says so, gives
 // back what it had taken, and leaves no file. A new one is a line in operations().
 #include <qnt/io/archive.hpp>
+#include <qnt/io/awq.hpp>
+#include <qnt/io/bitsandbytes.hpp>
+#include <qnt/io/gguf.hpp>
+#include <qnt/io/gptq.hpp>
 #include <qnt/io/npy.hpp>
 #include <qnt/io/safetensors_shards.hpp>
 #include <qnt/io/safetensors_writer.hpp>
 
-#include <functional>
-#include <new>
-
-#include "catch.hpp"
+#include "../failing_allocations.hpp"
 #include "temp_folder.hpp"
-
-// The global operators of this program count and refuse while a budget of this thread says so; else they are those of the system.
-namespace {
-
-struct allocation_budget {
-    std::size_t refused_at = 0;  // the how manieth allocation is refused; 0: none, and nothing is counted
-    bool and_later = false;      // all after it too
-    std::size_t asked = 0;
-    std::ptrdiff_t live = 0;
-};
-thread_local allocation_budget* budget = nullptr;
-
-void* allocate(std::size_t bytes, std::size_t alignment) noexcept {
-    if (budget && ++budget->asked >= budget->refused_at && (budget->asked == budget->refused_at || budget->and_later)) return nullptr;
-    void* p = nullptr;
-    if (::posix_memalign(&p, std::max(alignment, sizeof(void*)), bytes) != 0) return nullptr;
-    if (budget) ++budget->live;
-    return p;
-}
-void* allocate_or_throw(std::size_t bytes, std::size_t alignment) {
-    if (void* p = allocate(bytes, alignment)) return p;
-    throw std::bad_alloc();
-}
-void release(void* p) noexcept {
-    if (p && budget) --budget->live;
-    std::free(p);
-}
-constexpr std::size_t usual = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
-
-}  // namespace
-
-void* operator new(std::size_t n) { return allocate_or_throw(n, usual); }
-void* operator new[](std::size_t n) { return allocate_or_throw(n, usual); }
-void* operator new(std::size_t n, std::align_val_t a) { return allocate_or_throw(n, std::size_t(a)); }
-void* operator new[](std::size_t n, std::align_val_t a) { return allocate_or_throw(n, std::size_t(a)); }
-void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return allocate(n, usual); }
-void* operator new[](std::size_t n, const std::nothrow_t&) noexcept { return allocate(n, usual); }
-void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept { return allocate(n, std::size_t(a)); }
-void* operator new[](std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept { return allocate(n, std::size_t(a)); }
-void operator delete(void* p) noexcept { release(p); }
-void operator delete[](void* p) noexcept { release(p); }
-void operator delete(void* p, std::size_t) noexcept { release(p); }
-void operator delete[](void* p, std::size_t) noexcept { release(p); }
-void operator delete(void* p, std::align_val_t) noexcept { release(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { release(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { release(p); }
-void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { release(p); }
-void operator delete(void* p, const std::nothrow_t&) noexcept { release(p); }
-void operator delete[](void* p, const std::nothrow_t&) noexcept { release(p); }
-void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept { release(p); }
-void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept { release(p); }
 
 namespace {
 
 using namespace qnt;
+using test::operation;
 
 const std::vector<float> values = {1, 2, 3, 4, 5, 6};
 const std::string json = R"({"a key that is longer than any small string": [1, true, null, {"b": "\u00e9 and enough more for an allocation"}]})";
 
-// In `in` lies one file of each kind, `out` is empty. Each takes and gives back all of its memory inside the call.
-struct operation {
-    const char* name;
-    std::function<result<void>()> run;
-};
-
+// In `in` lies one file of each kind, `out` is empty.
 std::vector<operation> operations(const temp_folder& in, const temp_folder& out) {
     const auto read_tensors = [](const auto& file) -> result<void> {
         if (!file) return file.error();
@@ -93,8 +39,25 @@ std::vector<operation> operations(const temp_folder& in, const temp_folder& out)
         QNT_TRY(file->read_f32("an array with a long name"));
         return {};
     };
+    const auto drop = [](const auto& r) -> result<void> { return r ? result<void>() : r.error(); };
+    const auto read_gguf = [=](const auto& file) -> result<void> {
+        if (!file) return file.error();
+        for (const auto& t : file->tensors()) {
+            QNT_TRY(file->read_f32(t.name));
+            QNT_TRY(file->read_packed(t.name));
+        }
+        QNT_TRY(file->find_value("a key that is long enough")->strings());
+        return {};
+    };
+    const auto in_checkpoint = [](const std::string& path, const auto& read) -> result<void> {
+        const auto file = safetensors_file::open(path);
+        if (!file) return file.error();
+        return read(*file);
+    };
     const std::string model = in / "model.safetensors", index = in / "index.json", folder = in / "folder", archive_path = in / "model.qnt",
-                      npy = in / "x.npy", fortran = in / "fortran.npy", half = in / "half.npy", target = out / "written";
+                      gguf = in / "model.gguf", bitsandbytes = in / "bitsandbytes.safetensors", gptq = in / "gptq.safetensors",
+                      awq = in / "awq.safetensors", npy = in / "x.npy", fortran = in / "fortran.npy", half = in / "half.npy",
+                      target = out / "written";
     return {
         {"parse_json",
          [] {
@@ -111,6 +74,34 @@ std::vector<operation> operations(const temp_folder& in, const temp_folder& out)
         {"npy_file::open, f2", [=] { return read_array(npy_file::open(half)); }},
         {"archive::map", [=] { return read_archive(archive::map(archive_path)); }},
         {"archive::load", [=] { return read_archive(archive::load(archive_path)); }},
+        {"gguf_file::open", [=] { return read_gguf(gguf_file::open(gguf)); }},
+        {"gguf_file::load", [=] { return read_gguf(gguf_file::load(gguf)); }},
+        {"read_bitsandbytes",
+         [=] {
+             return in_checkpoint(bitsandbytes, [&](const safetensors_file& f) -> result<void> {
+                 QNT_TRY(read_bitsandbytes(f, "a layer with a long name.weight"));
+                 return drop(read_bitsandbytes_f32(f, "a layer with a long name.weight"));
+             });
+         }},
+        {"read_gptq",
+         [=] {
+             return in_checkpoint(gptq, [&](const safetensors_file& f) -> result<void> {
+                 QNT_TRY(read_gptq(f, "a layer with a long name", {.convention = gptq_convention::v2}));
+                 return drop(read_gptq_f32(f, "a layer with a long name", {.convention = gptq_convention::v2}));
+             });
+         }},
+        {"read_awq",
+         [=] {
+             return in_checkpoint(awq, [&](const safetensors_file& f) -> result<void> {
+                 QNT_TRY(read_awq(f, "a layer with a long name"));
+                 return drop(read_awq_f32(f, "a layer with a long name"));
+             });
+         }},
+        {"parse_gptq_config",
+         [=] {
+             return drop(
+                 parse_gptq_config(R"({"quantization_config": {"quant_method": "gptq", "bits": 4, "a key that is long enough": ["\u00e9"]}})"));
+         }},
         {"write_npy",
          [=] {
              return write_npy(target, values, {2, 3});
@@ -124,6 +115,19 @@ std::vector<operation> operations(const temp_folder& in, const temp_folder& out)
              QNT_TRY(w.write("a tensor with a long name", values));
              return w.finish();
          }},
+        {"gguf_writer",
+         [=]() -> result<void> {
+             gguf_writer w;
+             QNT_TRY(w.set("a key that is long enough", std::vector<std::string>{"and a value that is long enough"}));
+             QNT_TRY(w.declare("a tensor with a long name", gguf_type::f32, {2, 3}));
+             QNT_TRY(w.begin(target));
+             QNT_TRY(w.write("a tensor with a long name", std::as_bytes(std::span(values))));
+             return w.finish();
+         }},
+        {"write_bitsandbytes",
+         [=] {
+             return drop(write_bitsandbytes("a layer with a long name.weight", {values.data(), 2, 3}, {.nested = true}));
+         }},
         {"archive_writer",
          [=]() -> result<void> {
              auto packed = quantize(matrix_view<const float>{values.data(), 2, 3}, format_of<nf4<64>>());
@@ -135,6 +139,41 @@ std::vector<operation> operations(const temp_folder& in, const temp_folder& out)
              return w.finish(target);
          }},
     };
+}
+
+void write_arrays(const std::string& path, const std::vector<named_array>& arrays) {
+    safetensors_writer w;
+    for (const auto& a : arrays) w.declare(a.name, a.dtype, a.shape).value();
+    w.begin(path).value();
+    for (const auto& t : w.order())
+        w.write(t.name, std::find_if(arrays.begin(), arrays.end(), [&](const auto& a) { return a.name == t.name; })->bytes).value();
+    w.finish().value();
+}
+
+// One matrix each of other systems: 32 columns, 8 rows, 2 groups.
+void write_checkpoints(const temp_folder& in) {
+    const std::string name = "a layer with a long name";
+    const std::vector<float> blocks(128, 0.5f);
+    write_arrays(in / "bitsandbytes.safetensors", write_bitsandbytes(name + ".weight", {blocks.data(), 2, 64}, {.nested = true}).value());
+    const auto zeros = [&](const char* part, safetensors_dtype dtype, std::vector<std::size_t> shape) {
+        std::size_t bytes = safetensors_dtypes[std::size_t(dtype)].bits / 8;
+        for (const std::size_t n : shape) bytes *= n;
+        return named_array{name + part, dtype, std::move(shape), std::vector<std::byte>(bytes)};
+    };
+    using dtype = safetensors_dtype;
+    auto group_of = zeros(".g_idx", dtype::i32, {32});
+    for (std::size_t i = 0; i < 32; ++i) group_of.bytes[4 * i] = std::byte(i % 2);
+    const auto zero = zeros(".qzeros", dtype::i32, {2, 1}), scales = zeros(".scales", dtype::f16, {2, 8}), bias = zeros(".bias", dtype::f32, {8});
+    write_arrays(in / "gptq.safetensors", {zeros(".qweight", dtype::i32, {4, 8}), zero, scales, group_of, bias});
+    write_arrays(in / "awq.safetensors", {zeros(".qweight", dtype::i32, {32, 1}), zero, scales, bias});
+    gguf_writer w;
+    w.set("a key that is long enough", std::vector<std::string>{"and a value that is long enough"}).value();
+    w.declare("a tensor with a long name", gguf_type::q8_0, {1, 32}).value();
+    w.declare("another tensor with a long name", gguf_type::f16, {2, 16}).value();
+    w.begin(in / "model.gguf").value();
+    w.write("a tensor with a long name", std::vector<std::byte>(34)).value();
+    w.write("another tensor with a long name", std::vector<std::byte>(64)).value();
+    w.finish().value();
 }
 
 void write_inputs(const temp_folder& in) {
@@ -157,6 +196,7 @@ void write_inputs(const temp_folder& in) {
     fortran.replace(fortran.find("False, "), 7, "True,  ");
     write_text(in / "fortran.npy", fortran);
     write_npy(in / "half.npy", std::vector<f16>(6)).value();
+    write_checkpoints(in);
     archive_writer w;
     w.add("a matrix with a long name", quantize(matrix_view<const float>{values.data(), 2, 3}, format_of<nf4<64>>()).value()).value();
     w.add("an array with a long name", values).value();
@@ -164,49 +204,12 @@ void write_inputs(const temp_folder& in) {
     w.finish(in / "model.qnt").value();
 }
 
-enum class outcome { ok, out_of_memory, other };
-
-outcome run_with(allocation_budget& b, const operation& op) {
-    budget = &b;
-    outcome o = outcome::other;
-    try {
-        const auto r = op.run();
-        o = r ? outcome::ok : r.error().code == errc::out_of_memory ? outcome::out_of_memory : outcome::other;
-    } catch (const std::bad_alloc&) {
-        o = outcome::out_of_memory;
-    }
-    budget = nullptr;
-    return o;
-}
-
 }  // namespace
 
 TEST_CASE("every allocation that fails is survived: readers and writers say so, give back all memory and leave no file") {
     const temp_folder in, out;
     write_inputs(in);
-    for (const operation& op : operations(in, out)) {
-        INFO(op.name);
-        allocation_budget all;
-        all.refused_at = ~std::size_t{0};
-        REQUIRE(run_with(all, op) == outcome::ok);  // and what is made once per program is made
-        std::filesystem::remove(out / "written");
-        std::size_t refused = 0;
-        for (const bool and_later : {false, true})
-            for (std::size_t n = 1;; ++n) {
-                allocation_budget b{n, and_later};
-                const outcome o = run_with(b, op);
-                INFO("allocation " << n << " of " << all.asked << (and_later ? " and all later" : ""));
-                if (b.asked < n) {
-                    CHECK(o == outcome::ok);
-                    CHECK(b.live == 0);
-                    std::filesystem::remove(out / "written");
-                    break;
-                }
-                ++refused;
-                CHECK(o == outcome::out_of_memory);
-                CHECK(b.live == 0);
-                CHECK(out.files() == 0);
-            }
-        CHECK(refused >= 2);
-    }
+    for (const operation& op : operations(in, out))
+        test::refuse_every_allocation(
+            op, [&] { return out.files() == 0; }, [&] { std::filesystem::remove(out / "written"); });
 }

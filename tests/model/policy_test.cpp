@@ -29,6 +29,7 @@ TEST_CASE("the first rule that matches wins, and no match is an error") {
     REQUIRE_FALSE(none);
     CHECK(none.error().code == qnt::errc::not_found);
     CHECK(none.error().message == "policy: no rule matches tensor 'wpe'; end the list with a rule for \"*\"");
+    CHECK(p.format_for("\x1b[31m").error().message.find("tensor '\\x1b[31m'") != std::string::npos);
 }
 
 TEST_CASE("policies are JSON lists of pairs") {

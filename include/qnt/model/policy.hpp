@@ -102,7 +102,7 @@ inline result<any_format> policy::format_for(std::string_view tensor) const {
     const std::string_view name = tensor.ends_with(".weight") ? tensor.substr(0, tensor.size() - 7) : tensor;
     for (const policy_rule& r : rules_)
         if (glob_match(r.pattern, tensor) || glob_match(r.pattern, name)) return r.format;
-    return error{errc::not_found, "policy: no rule matches tensor '" + std::string(tensor) + "'; end the list with a rule for \"*\""};
+    return error{errc::not_found, "policy: no rule matches tensor '" + printable(tensor) + "'; end the list with a rule for \"*\""};
 }
 
 inline std::string policy::to_json() const {
