@@ -24,8 +24,8 @@ std::vector<float> bell_shaped(std::size_t n) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::vector<std::string> names{"f32",      "f16",     "bf16",    "int8",     "int8_channel", "int8:32",  "uint4:32",
-                                   "uint4:64", "int4:32", "int4:64", "int4:128", "nf4:64",       "nf4_dq:64"};
+    std::vector<std::string> names{"f32",      "f16",     "bf16",    "int8",     "int8_channel", "int8:32",   "uint4:32",
+                                   "uint4:64", "int4:32", "int4:64", "int4:128", "nf4:64",       "nf4_dq:64", "fp4_bnb:64"};
     if (argc > 1) names.assign(argv + 1, argv + argc);
     constexpr std::size_t n = 1024;
     const std::vector<float> weights = bell_shaped(n * n);

@@ -23,7 +23,7 @@ namespace {
 struct settings {
     std::string model = "examples/models/qnt-gpt2-5m";
     std::string prompt = "Once upon a time";
-    std::string format = "int8_channel";
+    std::string format;  // empty: that of the model if it is a .qnt, else int8_channel
     std::string policy;  // a file
     std::string batch;   // a file
     std::string mode = "automatic";
@@ -65,9 +65,18 @@ std::string read_text(const std::string& path) {
 
 gpt2::load_options options_of(const settings& s) {
     gpt2::load_options o;
-    o.weights = s.policy.empty() ? qnt::policy{{"*", qnt::any_format::parse(s.format).value()}} : qnt::policy::parse(read_text(s.policy)).value();
+    const bool is_quantized = qnt::weights_kind_of(s.model).value() == qnt::weights_kind::archive;
+    if (!s.policy.empty()) o.weights = qnt::policy::parse(read_text(s.policy)).value();
+    else if (!s.format.empty() || !is_quantized) o.weights = {{"*", qnt::any_format::parse(s.format.empty() ? "int8_channel" : s.format).value()}};
     o.mode = gpt2::parse_mode(s.mode);
     return o;
+}
+
+// The format of all matrices, if they have one in common.
+std::string format_of(const gpt2::model& m) {
+    for (const gpt2::tensor_report& t : m.matrices())
+        if (!(t.format == m.matrices()[0].format)) return "mixed";
+    return m.matrices()[0].format.name();
 }
 
 // The modes that the products of this model really use.
@@ -178,7 +187,7 @@ void run(const settings& s) {
     const outcome o = generate(s, model, tokenizer, pool);
     const auto rate = [](const phase& p) { return p.tokens > 0 ? double(p.tokens) / p.seconds : 0.0; };
     const double prefill = rate(o.prefill), decode = rate(o.decode);
-    const std::string format = s.policy.empty() ? qnt::any_format::parse(s.format)->name() : "policy:" + s.policy;
+    const std::string format = s.policy.empty() ? format_of(model) : "policy:" + s.policy;
     if (s.json) {
         nlohmann::ordered_json j;
         for (const sequence& q : o.sequences) {
@@ -215,12 +224,13 @@ void run(const settings& s) {
 int main(int argc, char** argv) {
     settings s;
     CLI::App app{"Generates text with a GPT-2 model from quantized weights."};
-    app.add_option("--model", s.model, "folder with config.json, model.safetensors, vocab.json, merges.txt")->capture_default_str();
+    app.add_option("--model", s.model, "Hugging Face folder (config.json, model.safetensors, vocab.json, merges.txt), .gguf, or .qnt")
+        ->capture_default_str();
     auto* prompt = app.add_option("--prompt", s.prompt, "text to continue")->capture_default_str();
     app.add_option("--batch", s.batch, "file of texts to continue, one a line, instead of --prompt")->excludes(prompt);
     auto* format =
         app.add_option("--format", s.format, "of all matrices: f32 f16 bf16 int8 int8_channel int8:32 nf4:64 nf4_dq:64 int4:32 uint4:64 ...")
-            ->capture_default_str();
+            ->default_str("int8_channel, of a .qnt its own");
     app.add_option("--policy", s.policy, "JSON file of [pattern, format] rules, instead of --format")->excludes(format);
     app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
     app.add_option("--kv", s.kv, "how keys and values are stored: f32, f16 or int8, or keys,values as in f16,int8")->capture_default_str();

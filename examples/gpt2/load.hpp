@@ -15,10 +15,11 @@ namespace gpt2 {
 
 struct load_options {
     // Formats of the matrices, by tensor name without prefix: "wte", "h.0.attn.c_attn", ..., and "lm_head" where it is not tied to wte.
-    // The matrices of a .qnt stay what they are. Where a file holds just the format that is asked for, its codes are taken over.
-    qnt::policy weights{{"*", qnt::keep<float>}};
+    // Where a file holds just the format that is asked for, its codes are taken over. Without rules: those of a .qnt, else f32. A .qnt runs
+    // as it is: to ask it for another format is an error.
+    qnt::policy weights = {};
     qnt::compute_mode mode = qnt::automatic;
-    bool verify = true;  // the checksums of a .qnt; without, nothing of it is read before it is needed
+    bool verify = false;  // the checksums of a .qnt; without, nothing of it is read before it is needed
 };
 
 inline std::string beside(const qnt::checkpoint_file& file, const char* name) { return (std::filesystem::path(file.folder()) / name).string(); }
@@ -130,7 +131,10 @@ inline qnt::checkpoint checkpoint_of(const qnt::checkpoint_file& file, const con
 
 class model_builder {
 public:
-    model_builder(const load_options& options, qnt::executor_ref executor) : options_(options), executor_(executor) {}
+    model_builder(const load_options& options, qnt::executor_ref executor) : options_(options), executor_(executor) {
+        if (options_.weights.rules().empty()) rules_ = {{"*", qnt::keep<float>}};
+        else rules_ = options_.weights;
+    }
 
     model build(const std::string& path) {
         const auto file = qnt::checkpoint_file::open(path).value();
@@ -179,11 +183,15 @@ private:
         weights w;
         if (archive_ && t.read_packed) {
             w = archive_->get_any(t.name).value();
+            if (!options_.weights.rules().empty())
+                if (const auto wanted = value_of(t, rules_.format_for(t.name)); !(wanted == *t.packed_format))
+                    value_of<int>(t, qnt::error{qnt::errc::unsupported, "is " + t.packed_format->name() + ", asked for was " + wanted.name() +
+                                                                            "; a .qnt runs as it is, qnt-quantize converts it"});
             r = {t.name, t.shape, *t.packed_format, false, true, t.packed_transform, {}};
             r.report.bytes = qnt::stored_bytes(w.format, w.shape);
             r.report.bits = qnt::bits_per_weight(w.format, w.shape);
         } else {
-            model_.matrices_.push_back(value_of(t, qnt::quantize_tensor(t, options_.weights, r, executor_)));
+            model_.matrices_.push_back(value_of(t, qnt::quantize_tensor(t, rules_, r, executor_)));
             w = model_.matrices_.back().view();
         }
         r.name.resize(r.name.rfind(".weight"));
@@ -214,6 +222,7 @@ private:
     }
 
     const load_options& options_;
+    qnt::policy rules_;
     qnt::executor_ref executor_;
     std::string path_;
     std::shared_ptr<const qnt::archive> archive_;
@@ -221,7 +230,7 @@ private:
 };
 
 // From any of the files above. Throws std::runtime_error (qnt::exception is one) naming file, tensor and what is wrong with it.
-inline model load_model(const std::string& path, const load_options& options, qnt::executor_ref executor) {
+inline model load_model(const std::string& path, const load_options& options = {}, qnt::executor_ref executor = {}) {
     return model_builder(options, executor).build(path);
 }
 

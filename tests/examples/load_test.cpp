@@ -44,9 +44,12 @@ void copy_texts(const temp_folder& to) {
     for (const char* name : {"config.json", "vocab.json", "merges.txt"}) fs::copy(folder + "/" + name, to.path);
 }
 
-gpt2::load_options options(const char* format) { return {.weights = {{"*", qnt::any_format::parse(format).value()}}}; }
-gpt2::model load(const std::string& path, const char* format = "f32") { return gpt2::load_model(path, options(format), {}); }
-std::string load_error(const std::string& path, const char* format = "f32") {
+gpt2::load_options options(const char* format) {
+    if (!*format) return {};
+    return {.weights = {{"*", qnt::any_format::parse(format).value()}}};
+}
+gpt2::model load(const std::string& path, const char* format = "") { return gpt2::load_model(path, options(format), {}); }
+std::string load_error(const std::string& path, const char* format = "") {
     try {
         load(path, format);
     } catch (const std::runtime_error& e) {
@@ -181,10 +184,12 @@ TEST_CASE("load: a .qnt runs where it lies, with the logits of the model that wa
     std::string bad = good;
     bad.back() ^= 1;
     write_text(at / "bad.qnt", bad);
-    CHECK_THROWS_WITH(load(at / "bad.qnt"), ContainsSubstring("bad.qnt: ") && ContainsSubstring("\"ln_f.bias\": the checksum of MiB 0"));
-    gpt2::load_options trusting = options("f32");
-    trusting.verify = false;
-    CHECK(logits_of(gpt2::load_model(at / "bad.qnt", trusting, {})).size() == expected().size());
+    CHECK_THROWS_WITH(gpt2::load_model(at / "bad.qnt", {.verify = true}),
+                      ContainsSubstring("bad.qnt: ") && ContainsSubstring("\"ln_f.bias\": the checksum of MiB 0"));
+    CHECK(logits_of(gpt2::load_model(at / "bad.qnt")).size() == expected().size());
+    CHECK_THROWS_WITH(gpt2::load_model(at / "m.qnt", options("nf4:64"), {}),
+                      ContainsSubstring("m.qnt: tensor \"wte.weight\": is int8_channel, asked for was nf4:64; a .qnt runs as it is"));
+    CHECK(test::same_bits(logits_of(gpt2::load_model(at / "m.qnt", {.weights = policy})), logits_of(direct)));
     write_text(at / "cut.qnt", good.substr(0, good.size() / 2));
     CHECK(contains(load_error(at / "cut.qnt"), "cut.qnt: "));
 
