@@ -1,19 +1,21 @@
 // qnt-generate: GPT-2 text generation from quantized weights.
 //
 //   qnt-generate --model examples/models/qnt-gpt2-5m --format int4:32 --prompt "Once upon a time" -n 40
+//   qnt-generate --batch prompts.txt --kv int8 --stats                      # one prompt a line, all at once
 //
 // Weights are read as f16 or f32 and quantized at load. Wrong input: one line on stderr, exit 2.
 #include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "model.hpp"
+#include "batch.hpp"
+#include "load.hpp"
 #include "program.hpp"
-#include "sampler.hpp"
 #include "tokenizer.hpp"
 
 namespace {
@@ -23,18 +25,32 @@ struct settings {
     std::string prompt = "Once upon a time";
     std::string format = "int8_channel";
     std::string policy;  // a file
+    std::string batch;   // a file
     std::string mode = "automatic";
+    std::string kv = "f32";
     std::string isa;
     std::size_t threads = 0;
-    int count = 40;
+    std::size_t count = 40;
     gpt2::sampling sampling;
-    bool json = false;
+    bool json = false, stats = false;
 };
 
-struct outcome {
+struct sequence {
+    std::string prompt, text;
     std::vector<std::int32_t> prompt_ids, ids;
-    std::string text;
-    double load_ms = 0, prefill_s = 0, decode_s = 0;
+    gpt2::finish finished = gpt2::finish::none;
+};
+
+// A phase is over when every sequence has its first token, the other one when all have ended.
+struct phase {
+    double seconds = 0;
+    std::size_t steps = 0, tokens = 0;
+    gpt2::stopwatch watch = {};
+};
+struct outcome {
+    std::vector<sequence> sequences;
+    phase prefill, decode;
+    std::size_t kv_bytes = 0;
 };
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -65,63 +81,113 @@ std::string modes_of(const gpt2::model& m) {
     return exact && int8 ? "int8_activations+exact" : exact ? "exact" : "int8_activations";
 }
 
+// The lines of a file, or the one prompt.
+std::vector<sequence> read_prompts(const settings& s, const gpt2::tokenizer& tokenizer) {
+    std::vector<sequence> sequences;
+    const auto add = [&](const std::string& prompt, const std::string& where) {
+        sequences.push_back({prompt, "", tokenizer.encode(prompt), {}});
+        if (sequences.back().prompt_ids.empty()) throw std::runtime_error(where + "the prompt is empty: give at least one character");
+    };
+    if (s.batch.empty()) {
+        add(s.prompt, "");
+        return sequences;
+    }
+    std::istringstream lines(read_text(s.batch));
+    for (std::string line; std::getline(lines, line);) add(line, s.batch + ":" + std::to_string(sequences.size() + 1) + ": ");
+    if (sequences.empty()) throw std::runtime_error(s.batch + ": there is no prompt in it");
+    return sequences;
+}
+
+// A single text is shown while it grows, those of a batch in their order at the end.
 outcome generate(const settings& s, const gpt2::model& model, const gpt2::tokenizer& tokenizer, qnt::thread_pool& pool) {
     outcome o;
-    o.prompt_ids = tokenizer.encode(s.prompt);
-    if (o.prompt_ids.empty()) throw std::runtime_error("the prompt is empty: give at least one character");
-    gpt2::sampler sampler(s.sampling);
-    gpt2::session session(model, pool);
+    o.sequences = read_prompts(s, tokenizer);
+    const bool streams = !s.json && s.batch.empty();
+    gpt2::sampling sampling = s.sampling;
+    sampling.max_new_tokens = s.count;
+    if (const auto end_of_text = tokenizer.special("<|endoftext|>")) sampling.stop_ids = {*end_of_text};
+    gpt2::stopwatch watch;
+    gpt2::batch batch(model, pool, {.kv = qnt::kv_types::parse(s.kv).value(), .watch = s.stats ? &watch : nullptr});
+    for (const sequence& q : o.sequences) {
+        batch.add(q.prompt_ids, sampling);  // ids count from 1
+        o.prefill.tokens += q.prompt_ids.size();
+    }
     gpt2::utf8_stream stream;
-    const auto show = [&](std::string_view bytes) {
-        o.text += bytes;
-        if (s.json) return;
-        std::fputs(stream.push(bytes).c_str(), stdout);
+    const auto show = [&](const std::string& text) {
+        if (!streams) return;
+        std::fputs(text.c_str(), stdout);
         std::fflush(stdout);
     };
-    if (!s.json) {
-        std::fputs(s.prompt.c_str(), stdout);
-        std::fflush(stdout);
-    }
-    const auto end_of_text = tokenizer.special("<|endoftext|>");
-    auto start = std::chrono::steady_clock::now();
-    std::span<const float> logits = session.forward(o.prompt_ids);
-    o.prefill_s = seconds_since(start);
-    start = std::chrono::steady_clock::now();
-    for (int i = 0; i < s.count; ++i) {
-        if (i > 0) {
-            if (session.position() == model.config().n_ctx) break;
-            logits = session.forward({&o.ids.back(), 1});
+    show(s.prompt);
+    std::size_t unprompted = o.sequences.size();
+    while (!batch.idle()) {
+        phase& now = unprompted > 0 ? o.prefill : o.decode;
+        const auto start = std::chrono::steady_clock::now();
+        const auto events = batch.step();
+        o.kv_bytes = batch.kv_bytes();
+        for (const gpt2::event& e : events) {
+            sequence& q = o.sequences[e.id - 1];
+            if (e.finished == gpt2::finish::broken) throw std::runtime_error("the model computes no logits that a token could be chosen from");
+            if (q.ids.empty()) --unprompted;
+            else ++now.tokens;
+            q.finished = e.finished;
+            q.ids.push_back(e.token);
+            if (e.finished == gpt2::finish::stop) continue;
+            const std::string_view bytes = tokenizer.token_bytes(e.token);
+            q.text += bytes;
+            show(stream.push(bytes));
         }
-        const std::int32_t next = sampler(logits);
-        if (end_of_text && next == *end_of_text) break;
-        o.ids.push_back(next);
-        show(tokenizer.token_bytes(next));
+        now.seconds += seconds_since(start);
+        ++now.steps;
+        now.watch.add(watch);
+        watch.reset();
     }
-    o.decode_s = seconds_since(start);
-    if (!s.json) std::puts(stream.finish().c_str());
+    for (sequence& q : o.sequences)
+        if (q.finished == gpt2::finish::stop) q.ids.pop_back();
+    if (streams) std::puts(stream.finish().c_str());
+    else if (!s.json)
+        for (const sequence& q : o.sequences) {
+            gpt2::utf8_stream whole;
+            std::printf("%s%s%s\n", q.prompt.c_str(), whole.push(q.text).c_str(), whole.finish().c_str());
+        }
     return o;
+}
+
+void print_stats(const char* name, const phase& p) {
+    if (p.steps == 0) return;
+    std::fprintf(stderr, "%s: %zu steps, %zu tokens, %.3f ms a step\n", name, p.steps, p.tokens, 1e3 * p.seconds / double(p.steps));
+    const auto line = [&](const char* part, double seconds) {
+        std::fprintf(stderr, "  %-10s %9.3f ms %5.1f %%\n", part, 1e3 * seconds / double(p.steps), 100 * seconds / p.seconds);
+    };
+    for (std::size_t i = 0; i < gpt2::part_names.size(); ++i) line(gpt2::part_names[i], p.watch.seconds(gpt2::part(i)));
+    line("text", p.seconds - p.watch.total());  // outside of the engine
 }
 
 void run(const settings& s) {
     gpt2::validate(s.sampling);
+    qnt::kv_types::parse(s.kv).value();
     if (!s.isa.empty()) qnt::isa::force(qnt::isa::parse(s.isa).value()).value();
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
     const auto start = std::chrono::steady_clock::now();
-    const gpt2::model model = gpt2::model::load(s.model, options_of(s), pool);
+    const gpt2::model model = gpt2::load_model(s.model, options_of(s), pool);
     const gpt2::tokenizer tokenizer(s.model);
     if (tokenizer.vocab_size() != model.config().vocab_size)
         throw std::runtime_error(s.model + ": vocab.json has " + std::to_string(tokenizer.vocab_size()) + " tokens, config.json says " +
                                  std::to_string(model.config().vocab_size));
     const double load_ms = 1e3 * seconds_since(start);
     const outcome o = generate(s, model, tokenizer, pool);
-    const double prefill = double(o.prompt_ids.size()) / o.prefill_s, decode = o.ids.size() > 1 ? double(o.ids.size() - 1) / o.decode_s : 0.0;
+    const auto rate = [](const phase& p) { return p.tokens > 0 ? double(p.tokens) / p.seconds : 0.0; };
+    const double prefill = rate(o.prefill), decode = rate(o.decode);
     const std::string format = s.policy.empty() ? qnt::any_format::parse(s.format)->name() : "policy:" + s.policy;
     if (s.json) {
         nlohmann::ordered_json j;
-        j["prompt"] = s.prompt;
-        j["prompt_ids"] = o.prompt_ids;
-        j["ids"] = o.ids;
-        j["text"] = o.text;
+        for (const sequence& q : o.sequences) {
+            nlohmann::ordered_json& to = s.batch.empty() ? j : j["sequences"].emplace_back();
+            to["prompt"] = q.prompt;
+            to["prompt_ids"] = q.prompt_ids;
+            to["ids"] = q.ids;
+            to["text"] = q.text;
+        }
         j["prefill_tok_s"] = prefill;
         j["decode_tok_s"] = decode;
         j["load_ms"] = load_ms;
@@ -137,6 +203,11 @@ void run(const settings& s) {
                      format.c_str(), double(model.bytes()) / 1e6, model.effective_bits(), modes_of(model).c_str(), qnt::isa::name(qnt::isa::active()),
                      pool.size(), load_ms, prefill, decode);
     }
+    if (s.stats) {
+        std::fprintf(stderr, "keys and values: %.2f MB\n", double(o.kv_bytes) / 1e6);
+        print_stats("prefill", o.prefill);
+        print_stats("decode", o.decode);
+    }
 }
 
 }  // namespace
@@ -145,12 +216,14 @@ int main(int argc, char** argv) {
     settings s;
     CLI::App app{"Generates text with a GPT-2 model from quantized weights."};
     app.add_option("--model", s.model, "folder with config.json, model.safetensors, vocab.json, merges.txt")->capture_default_str();
-    app.add_option("--prompt", s.prompt, "text to continue")->capture_default_str();
+    auto* prompt = app.add_option("--prompt", s.prompt, "text to continue")->capture_default_str();
+    app.add_option("--batch", s.batch, "file of texts to continue, one a line, instead of --prompt")->excludes(prompt);
     auto* format =
         app.add_option("--format", s.format, "of all matrices: f32 f16 bf16 int8 int8_channel int8:32 nf4:64 nf4_dq:64 int4:32 uint4:64 ...")
             ->capture_default_str();
     app.add_option("--policy", s.policy, "JSON file of [pattern, format] rules, instead of --format")->excludes(format);
     app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
+    app.add_option("--kv", s.kv, "how keys and values are stored: f32, f16 or int8, or keys,values as in f16,int8")->capture_default_str();
     app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
     app.add_option("--isa", s.isa, "instruction set to use instead of the best one");
     app.add_option("-n", s.count, "tokens to generate at most")->check(CLI::Range(1, 1 << 20))->capture_default_str();
@@ -159,5 +232,6 @@ int main(int argc, char** argv) {
     app.add_option("--top-p", s.sampling.top_p, "only the most likely tokens that reach this probability")->capture_default_str();
     app.add_option("--seed", s.sampling.seed, "the same seed gives the same text")->capture_default_str();
     app.add_flag("--json", s.json, "print one JSON object instead of the text");
+    app.add_flag("--stats", s.stats, "print where the time went");
     return gpt2::run_program("qnt-generate", app, argc, argv, [&] { run(s); });
 }

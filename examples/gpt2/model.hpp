@@ -1,71 +1,34 @@
 // GPT-2 assembled from qnt: configuration, weights in any format, and the forward pass.
 //
-//   gpt2::model model = gpt2::model::load("examples/models/qnt-gpt2-5m", {.weights = {{"*", qnt::use<qnt::int8_channel>}}}, pool);
+//   gpt2::model model = gpt2::load_model("examples/models/qnt-gpt2-5m", {.weights = {{"*", qnt::use<qnt::int8_channel>}}}, pool);
 //   gpt2::session session(model, pool);
 //   std::span<const float> logits = session.forward(ids);                  // [vocab] after the last id; the session remembers
 //
 // The architecture: Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.3 (pre-layer-norm
 // transformer, learned positions, output head tied to the token embedding).
 #pragma once
-#include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
+#include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include <qnt/qnt.hpp>
 
+#include "config.hpp"
+#include "stopwatch.hpp"
+
 namespace gpt2 {
 
-// Of config.json; names as there.
-struct config {
-    std::size_t n_layer = 0, n_embd = 0, n_head = 0, n_ctx = 0, vocab_size = 0, n_inner = 0;
-    float layer_norm_epsilon = 1e-5f;
+using weights = qnt::any_view<qnt::layout::panels>;
 
-    std::size_t head_size() const { return n_embd / n_head; }
-};
-
-// Throws std::runtime_error naming the file and the field.
-inline config read_config(const std::string& path) {
-    const auto refuse = [&](const std::string& why) { throw std::runtime_error(path + ": " + why); };
-    std::ifstream file(path);
-    if (!file) refuse("cannot be opened");
-    const nlohmann::json json = nlohmann::json::parse(file, nullptr, false);
-    if (!json.is_object()) refuse("not a JSON object");
-    const auto size = [&](const char* field, std::size_t most) -> std::size_t {
-        if (!json.contains(field) || !json[field].is_number_unsigned()) refuse("'" + std::string(field) + "' is missing or not a whole number");
-        const auto value = json[field].get<std::size_t>();
-        if (value == 0 || value > most)
-            refuse("'" + std::string(field) + "' is " + std::to_string(value) + ", it should be from 1 to " + std::to_string(most));
-        return value;
-    };
-    if (json.value("model_type", "gpt2") != "gpt2") refuse("'model_type' is '" + json["model_type"].get<std::string>() + "', only gpt2 is supported");
-    const std::string activation = json.value("activation_function", "gelu_new");
-    if (activation != "gelu_new" && activation != "gelu_pytorch_tanh")
-        refuse("'activation_function' is '" + activation + "', only gelu_new is supported");
-    config c;
-    c.n_layer = size("n_layer", 1024);
-    c.n_embd = size("n_embd", 1 << 16);
-    c.n_head = size("n_head", 1024);
-    c.n_ctx = size(json.contains("n_ctx") ? "n_ctx" : "n_positions", 1 << 20);
-    c.vocab_size = size("vocab_size", 1 << 22);
-    c.n_inner = json.contains("n_inner") && !json["n_inner"].is_null() ? size("n_inner", 1 << 18) : 4 * c.n_embd;
-    if (json.contains("layer_norm_epsilon")) {
-        if (!json["layer_norm_epsilon"].is_number()) refuse("'layer_norm_epsilon' is not a number");
-        c.layer_norm_epsilon = json["layer_norm_epsilon"].get<float>();
-    }
-    if (c.n_embd % c.n_head != 0)
-        refuse("'n_embd' (" + std::to_string(c.n_embd) + ") is not a multiple of 'n_head' (" + std::to_string(c.n_head) + ")");
-    return c;
-}
-
+// Views into what the model keeps.
 struct linear {
-    qnt::any_matrix weight;   // [out, in]
-    std::vector<float> bias;  // [out]
+    weights weight;               // [out, in]
+    std::span<const float> bias;  // [out]
 };
 struct norm {
-    std::vector<float> gain, bias;  // [n_embd]
+    std::span<const float> gain, bias;  // [n_embd]
 };
 struct layer {
     norm ln_1;
@@ -76,26 +39,11 @@ struct layer {
     linear mlp_c_proj;  // [n_embd, n_inner]
 };
 
-struct load_options {
-    // Formats of the matrices, by tensor name without prefix: "wte", "h.0.attn.c_attn", ... The tied head is wte.
-    qnt::policy weights{{"*", qnt::keep<float>}};
-    qnt::compute_mode mode = qnt::automatic;
-};
+using tensor_report = qnt::tensor_report;  // what became of one matrix
 
-// What became of one matrix.
-struct tensor_report {
-    std::string name;
-    qnt::any_format format;
-    qnt::quantization_report report;
-};
-
-// Immutable: any number of sessions may share one.
+// Immutable: any number of batches and sessions may share one, on any threads. load.hpp makes them.
 class model {
 public:
-    // From a folder in Hugging Face's layout (config.json, model.safetensors), quantizing what the policy says. Throws
-    // std::runtime_error or qnt::exception naming file, tensor and shape.
-    static model load(const std::string& folder, const load_options& options, qnt::executor_ref executor);
-
     const gpt2::config& config() const { return config_; }
     qnt::compute_mode mode() const { return mode_; }
     std::span<const tensor_report> matrices() const { return reports_; }
@@ -103,176 +51,201 @@ public:
     std::size_t bytes() const { return bytes_; }  // of all weights in memory
     double effective_bits() const { return 8.0 * double(bytes_) / double(parameters_); }
 
-    // The parts, for session.
-    const qnt::any_matrix& wte() const { return wte_; }                                                           // [vocab, n_embd]
-    std::span<const float> position(std::size_t p) const { return {&wpe_[p * config_.n_embd], config_.n_embd}; }  // [n_embd]
+    // The parts, for forward_pass.
+    const weights& wte() const { return wte_; }                                                                        // [vocab, n_embd]
+    const weights& head() const { return head_; }                                                                      // the same if it is tied
+    std::span<const float> position(std::size_t p) const { return wpe_.subspan(p * config_.n_embd, config_.n_embd); }  // [n_embd]
     std::span<const layer> layers() const { return layers_; }
     const norm& ln_f() const { return ln_f_; }
 
 private:
+    friend class model_builder;
+
     gpt2::config config_;
     qnt::compute_mode mode_ = qnt::automatic;
-    qnt::any_matrix wte_;
-    std::vector<float> wpe_;  // [n_ctx, n_embd]
+    weights wte_, head_;
+    std::span<const float> wpe_;  // [n_ctx, n_embd]
     std::vector<layer> layers_;
     norm ln_f_;
     std::vector<tensor_report> reports_;
     std::size_t parameters_ = 0, bytes_ = 0;
+
+    // What the views show.
+    std::vector<qnt::any_matrix> matrices_;
+    std::vector<std::vector<float>> arrays_;
+    std::shared_ptr<const qnt::archive> archive_;
 };
 
-inline model model::load(const std::string& folder, const load_options& options, qnt::executor_ref executor) {
-    model m;
-    m.config_ = read_config(folder + "/config.json");
-    m.mode_ = options.mode;
-    const gpt2::config& c = m.config_;
-    const std::string path = folder + "/model.safetensors";
-    const auto file = qnt::safetensors_file::open(path).value();
-    const std::string prefix = file.find("transformer.wte.weight") ? "transformer." : "";
+// The new tokens of one sequence in a forward pass.
+struct sequence_rows {
+    std::span<const std::int32_t> ids;  // they follow what the cache holds; at least one
+    qnt::kv_cache* cache = nullptr;
+    std::size_t wanted = 1;  // logits after the last so many of them; 0 for a part of a prompt
+};
 
-    // A tensor by its name without prefix, as f32, of just this shape.
-    const auto read = [&](const std::string& name, std::vector<std::size_t> shape) {
-        const qnt::safetensors_tensor& t = *file.find(prefix + name).value();
-        const auto text = [](std::span<const std::size_t> s) {
-            std::string out = "[";
-            for (const std::size_t d : s) out += (out.size() > 1 ? ", " : "") + std::to_string(d);
-            return out + "]";
-        };
-        if (t.shape != shape)
-            throw std::runtime_error(path + ": tensor '" + t.name + "' has shape " + text(t.shape) + ", config.json says " + text(shape));
-        std::vector<float> values = file.read_f32(t.name).value();
-        m.parameters_ += values.size();
-        return values;
-    };
-    const auto vector = [&](const std::string& name, std::size_t n) {
-        auto v = read(name, {n});
-        m.bytes_ += v.size() * sizeof(float);
-        return v;
-    };
-    const auto quantize = [&](const std::string& name, const qnt::matrix_view<const float>& w) {
-        tensor_report r{name, options.weights.format_for(name).value(), {}};
-        auto q = qnt::quantize(w, r.format, {.report = &r.report}, executor);
-        if (!q) throw std::runtime_error(path + ": tensor '" + prefix + name + ".weight': " + q.error().message);
-        m.bytes_ += r.report.bytes;
-        m.reports_.push_back(std::move(r));
-        return std::move(*q);
-    };
-    // GPT-2 stores these as Conv1D, [in, out].
-    const auto conv1d = [&](const std::string& name, std::size_t out, std::size_t in) {
-        const std::vector<float> w = read(name + ".weight", {in, out});
-        return linear{quantize(name, qnt::matrix_view<const float>{w.data(), in, out}.transposed()), vector(name + ".bias", out)};
-    };
-    const auto layer_norm = [&](const std::string& name) { return norm{vector(name + ".weight", c.n_embd), vector(name + ".bias", c.n_embd)}; };
-
-    const std::vector<float> wte = read("wte.weight", {c.vocab_size, c.n_embd});
-    m.wte_ = quantize("wte", {wte.data(), c.vocab_size, c.n_embd});
-    m.wpe_ = read("wpe.weight", {c.n_ctx, c.n_embd});
-    m.bytes_ += m.wpe_.size() * sizeof(float);
-    for (std::size_t i = 0; i < c.n_layer; ++i) {
-        const std::string h = "h." + std::to_string(i) + ".";
-        m.layers_.push_back({layer_norm(h + "ln_1"), conv1d(h + "attn.c_attn", 3 * c.n_embd, c.n_embd), conv1d(h + "attn.c_proj", c.n_embd, c.n_embd),
-                             layer_norm(h + "ln_2"), conv1d(h + "mlp.c_fc", c.n_inner, c.n_embd), conv1d(h + "mlp.c_proj", c.n_embd, c.n_inner)});
-    }
-    m.ln_f_ = layer_norm("ln_f");
-    return m;
-}
-
-// A sequence in progress: the keys and values of what it has seen.
-class session {
+// The transformer itself, over rows of any number of sequences at once: their products are one product of T rows, attention looks into
+// the cache of each. A row has the same bits whatever else is in the pass. Keeps its memory from pass to pass.
+class forward_pass {
 public:
-    // model and executor must outlive the session. Throws qnt::exception when the cache does not fit into memory.
-    session(const model& m, qnt::executor_ref executor)
-        : model_(&m),
-          executor_(executor),
-          cache_(qnt::kv_cache::create(m.config().n_layer, m.config().n_head, m.config().head_size(), m.config().n_ctx).value()) {}
+    // model, executor and watch must outlive it.
+    forward_pass(const model& m, qnt::executor_ref executor, stopwatch* watch = nullptr) : model_(&m), executor_(executor), watch_(watch) {}
 
-    std::size_t position() const { return position_; }
-    void restart() {
-        cache_.clear();
-        position_ = 0;
+    const gpt2::model& model() const { return *model_; }
+    // An empty cache that fits. Throws qnt::exception.
+    qnt::kv_cache new_cache(qnt::kv_types types) const {
+        const config& c = model_->config();
+        return qnt::kv_cache::create(c.n_layer, c.n_head, c.head_size(), c.n_ctx, types).value();
     }
 
-    // Logits [vocab] after the last of `ids`, which follow what came before. The same bits in one call or several. Throws
-    // std::runtime_error when the context is full or an id is not in the vocabulary.
-    std::span<const float> forward(std::span<const std::int32_t> ids) {
-        run(ids);
-        logits_.resize(model_->config().vocab_size);
-        head(ids.size() - 1, 1, logits_.data());
-        return logits_;
-    }
-    // Logits [ids, vocab] after each of them.
-    std::span<const float> forward_all(std::span<const std::int32_t> ids) {
-        run(ids);
-        logits_.resize(ids.size() * model_->config().vocab_size);
-        head(0, ids.size(), logits_.data());
-        return logits_;
+    // Logits [sum of wanted, vocab], sequence by sequence, until the next pass. The caches hold the new rows afterwards. Throws
+    // std::runtime_error, with every cache as it was: a sequence without tokens, a full context, an id that is not in the vocabulary, no
+    // memory for more positions.
+    std::span<const float> operator()(std::span<const sequence_rows> sequences) {
+        const config& c = model_->config();
+        std::size_t t = 0, wanted = 0;
+        for (const sequence_rows& s : sequences) {
+            check(s);
+            t += s.ids.size();
+            wanted += s.wanted;
+        }
+        const std::size_t d = c.n_embd;
+        const matrix x = room(x_, t, d), normed = room(normed_, t, d), qkv = room(qkv_, t, 3 * d), inner = room(inner_, t, c.n_inner);
+        embed(x, sequences);
+        look_up(normed, qkv, sequences);
+        lap(part::embedding);
+        for (std::size_t i = 0; i < c.n_layer; ++i) {
+            const layer& l = model_->layers()[i];
+            normalize(normed, x, l.ln_1);
+            lap(part::norm);
+            product(qkv, normed, l.c_attn, qnt::bias{l.c_attn.bias});
+            lap(part::qkv);
+            attend(qkv, sequences, i);
+            lap(part::attention);
+            product(x, normed, l.attn_c_proj, qnt::bias{l.attn_c_proj.bias} | qnt::residual{x});
+            lap(part::projection);
+            normalize(normed, x, l.ln_2);
+            lap(part::norm);
+            product(inner, normed, l.c_fc, qnt::bias{l.c_fc.bias} | qnt::gelu_tanh);
+            product(x, inner, l.mlp_c_proj, qnt::bias{l.mlp_c_proj.bias} | qnt::residual{x});
+            lap(part::mlp);
+        }
+        const matrix logits = room(logits_, wanted, c.vocab_size);
+        head(logits, x, sequences);
+        lap(part::head);
+        return {logits.data, wanted * c.vocab_size};
     }
 
 private:
     using matrix = qnt::matrix_view<float>;
     using const_matrix = qnt::matrix_view<const float>;
 
-    void run(std::span<const std::int32_t> ids) {
+    static matrix room(std::vector<float>& memory, std::size_t rows, std::size_t cols) {
+        if (memory.size() < rows * cols) memory.resize(rows * cols);
+        return {memory.data(), rows, cols};
+    }
+    void lap(part p) {
+        if (watch_) watch_->lap(p);
+    }
+
+    void check(const sequence_rows& s) const {
         const config& c = model_->config();
-        const std::size_t t = ids.size(), d = c.n_embd;
-        if (t == 0) throw std::runtime_error("no tokens to run");
-        if (t > c.n_ctx - position_)
-            throw std::runtime_error("context is full: " + std::to_string(position_) + " + " + std::to_string(t) +
+        const std::size_t position = s.cache->length(0);
+        if (s.ids.empty()) throw std::runtime_error("no tokens to run");
+        if (s.ids.size() > c.n_ctx - position)
+            throw std::runtime_error("context is full: " + std::to_string(position) + " + " + std::to_string(s.ids.size()) +
                                      " tokens, the model has room for " + std::to_string(c.n_ctx));
-        x_.resize(t * d);
-        normed_.resize(t * d);
-        qkv_.resize(t * 3 * d);
-        inner_.resize(t * c.n_inner);
-        embed(ids);
-        const matrix x{x_.data(), t, d}, normed{normed_.data(), t, d}, qkv{qkv_.data(), t, 3 * d}, inner{inner_.data(), t, c.n_inner};
-        for (std::size_t i = 0; i < c.n_layer; ++i) {
-            const layer& l = model_->layers()[i];
-            qnt::layer_norm(normed, const_matrix(x), l.ln_1.gain, l.ln_1.bias, c.layer_norm_epsilon, executor_);
-            product(qkv, normed, l.c_attn, qnt::bias{l.c_attn.bias});
-            const auto part = [&](std::size_t n) { return const_matrix{qkv_.data() + n * d, t, d, 3 * d}; };
-            cache_.append(i, part(1), part(2), executor_);
-            qnt::attention(normed, part(0), cache_, i, position_, executor_);
-            product(x, normed, l.attn_c_proj, qnt::bias{l.attn_c_proj.bias} | qnt::residual{x});
-            qnt::layer_norm(normed, const_matrix(x), l.ln_2.gain, l.ln_2.bias, c.layer_norm_epsilon, executor_);
-            product(inner, normed, l.c_fc, qnt::bias{l.c_fc.bias} | qnt::gelu_tanh);
-            product(x, inner, l.mlp_c_proj, qnt::bias{l.mlp_c_proj.bias} | qnt::residual{x});
-        }
-        position_ += t;
+        for (const std::int32_t id : s.ids)
+            if (id < 0 || std::size_t(id) >= c.vocab_size)
+                throw std::runtime_error("token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(c.vocab_size));
+        s.cache->reserve(position + s.ids.size()).value();
     }
 
-    // x = token embedding + position embedding
-    void embed(std::span<const std::int32_t> ids) {
-        const config& c = model_->config();
-        for (std::size_t i = 0; i < ids.size(); ++i) {
-            if (ids[i] < 0 || std::size_t(ids[i]) >= c.vocab_size)
-                throw std::runtime_error("token " + std::to_string(ids[i]) + " is not in the vocabulary of " + std::to_string(c.vocab_size));
-            const std::span<float> row{&x_[i * c.n_embd], c.n_embd};
-            qnt::dequantize_row(row, model_->wte().view(), std::size_t(ids[i]));
-            const std::span<const float> at = model_->position(position_ + i);
-            for (std::size_t k = 0; k < c.n_embd; ++k) row[k] += at[k];
+    // x[T, n_embd] = token embedding + position embedding
+    void embed(const matrix& x, std::span<const sequence_rows> sequences) {
+        float* to = x.data;
+        for (const sequence_rows& s : sequences)
+            for (std::size_t i = 0; i < s.ids.size(); ++i, to += x.cols) {
+                qnt::dequantize_row({to, x.cols}, model_->wte(), std::size_t(s.ids[i]));
+                const std::span<const float> at = model_->position(s.cache->length(0) + i);
+                for (std::size_t k = 0; k < x.cols; ++k) to[k] += at[k];
+            }
+    }
+
+    // attention_: out[T, n_embd] for the queries in qkv[T, 3 n_embd], sequence by sequence, the same in every layer
+    void look_up(const matrix& out, const matrix& qkv, std::span<const sequence_rows> sequences) {
+        attention_.clear();
+        std::size_t first = 0;
+        for (const sequence_rows& s : sequences) {
+            const std::size_t rows = s.ids.size();
+            attention_.push_back({out.rows_from(first, rows), {qkv.row(first), rows, out.cols, qkv.cols}, s.cache, s.cache->length(0)});
+            first += rows;
         }
     }
-
-    // out[count, vocab] for rows first.. of x, by the tied head
-    void head(std::size_t first, std::size_t count, float* out) {
-        const config& c = model_->config();
-        const matrix normed{normed_.data(), count, c.n_embd};
-        qnt::layer_norm(normed, const_matrix{&x_[first * c.n_embd], count, c.n_embd}, model_->ln_f().gain, model_->ln_f().bias, c.layer_norm_epsilon,
-                        executor_);
-        qnt::gemm(matrix{out, count, c.vocab_size}, const_matrix(normed), model_->wte().view(),
-                  {.mode = mode_of(model_->wte()), .executor = executor_});
+    // The keys and values in qkv join the caches, then every query looks at what is before it.
+    void attend(const matrix& qkv, std::span<const sequence_rows> sequences, std::size_t layer) {
+        std::size_t first = 0;
+        for (const sequence_rows& s : sequences) {
+            const std::size_t rows = s.ids.size(), d = qkv.cols / 3;
+            const auto third = [&](std::size_t n) { return const_matrix{qkv.row(first) + n * d, rows, d, qkv.cols}; };
+            s.cache->append(layer, third(1), third(2), executor_);
+            first += rows;
+        }
+        qnt::attention(attention_, layer, executor_);
     }
 
+    // logits[wanted, vocab] for the last rows of each sequence in x
+    void head(const matrix& logits, const matrix& x, std::span<const sequence_rows> sequences) {
+        if (logits.rows == 0) return;
+        const matrix normed = room(normed_, logits.rows, x.cols);
+        std::size_t end = 0, to = 0;
+        for (const sequence_rows& s : sequences) {
+            end += s.ids.size();
+            normalize(normed.rows_from(to, s.wanted), x.rows_from(end - s.wanted, s.wanted), model_->ln_f());
+            to += s.wanted;
+        }
+        const weights& w = model_->head();
+        qnt::gemm(logits, const_matrix(normed), w, {.mode = mode_of(w), .executor = executor_});
+    }
+
+    void normalize(const matrix& y, const matrix& x, const norm& n) {
+        qnt::layer_norm(y, const_matrix(x), n.gain, n.bias, model_->config().layer_norm_epsilon, executor_);
+    }
     void product(const matrix& y, const matrix& x, const linear& w, const qnt::epilogue_list& epilogue) {
-        qnt::gemm(y, const_matrix(x), w.weight.view(), {.mode = mode_of(w.weight), .epilogue = epilogue, .executor = executor_});
+        qnt::gemm(y, const_matrix(x), w.weight, {.mode = mode_of(w.weight), .epilogue = epilogue, .executor = executor_});
     }
     // Dense matrices (a policy may mix) have one mode only.
-    qnt::compute_mode mode_of(const qnt::any_matrix& w) const { return w.format().info.is_dense() ? qnt::exact : model_->mode(); }
+    qnt::compute_mode mode_of(const weights& w) const { return w.format.is_dense() ? qnt::exact : model_->mode(); }
 
-    const model* model_;
+    const gpt2::model* model_;
     qnt::executor_ref executor_;
-    qnt::kv_cache cache_;
-    std::size_t position_ = 0;
+    stopwatch* watch_;
     std::vector<float> x_, normed_, qkv_, inner_, logits_;
+    std::vector<qnt::attention_rows> attention_;
+};
+
+// One sequence, for who feeds it tokens himself: a text to be scored. Generation is in batch.hpp.
+class session {
+public:
+    // model and executor must outlive the session. Throws qnt::exception when the cache does not fit into memory.
+    session(const model& m, qnt::executor_ref executor, qnt::kv_types kv = {}) : pass_(m, executor), cache_(pass_.new_cache(kv)) {}
+
+    std::size_t position() const { return cache_.length(0); }
+    void restart() { cache_.clear(); }
+
+    // Logits [vocab] after the last of `ids`, which follow what came before. The same bits in one call or several. Throws as
+    // forward_pass does.
+    std::span<const float> forward(std::span<const std::int32_t> ids) { return run(ids, 1); }
+    // Logits [ids, vocab] after each of them.
+    std::span<const float> forward_all(std::span<const std::int32_t> ids) { return run(ids, ids.size()); }
+
+private:
+    std::span<const float> run(std::span<const std::int32_t> ids, std::size_t wanted) {
+        const sequence_rows rows{ids, &cache_, wanted};
+        return pass_({&rows, 1});
+    }
+
+    forward_pass pass_;
+    qnt::kv_cache cache_;
 };
 
 }  // namespace gpt2

@@ -11,7 +11,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "model.hpp"
+#include "load.hpp"
 #include "program.hpp"
 #include "tokenizer.hpp"
 
@@ -22,6 +22,7 @@ struct settings {
     std::string text;
     std::string format = "int8_channel";
     std::string mode = "automatic";
+    std::string kv = "f32";
     bool linear_only = false;
     std::size_t windows = 0;
     std::size_t threads = 0;
@@ -31,12 +32,12 @@ void run(const settings& s) {
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
     const qnt::any_format format = qnt::any_format::parse(s.format).value();
     const qnt::policy weights = s.linear_only ? qnt::policy{{"h.*", format}, {"*", qnt::keep<float>}} : qnt::policy{{"*", format}};
-    const gpt2::model model = gpt2::model::load(s.model, {weights, gpt2::parse_mode(s.mode)}, pool);
+    const gpt2::model model = gpt2::load_model(s.model, {weights, gpt2::parse_mode(s.mode)}, pool);
     std::ifstream file(s.text, std::ios::binary);
     if (!file) throw std::runtime_error(s.text + ": cannot be opened");
     const auto ids = gpt2::tokenizer(s.model).encode(std::string(std::istreambuf_iterator<char>(file), {}));
 
-    gpt2::session session(model, pool);
+    gpt2::session session(model, pool, qnt::kv_types::parse(s.kv).value());
     qnt::perplexity_sum sum;
     const std::size_t window = model.config().n_ctx, vocab = model.config().vocab_size;
     std::size_t done = 0;
@@ -54,6 +55,7 @@ void run(const settings& s) {
     nlohmann::ordered_json j;
     j["format"] = format.name();
     j["mode"] = s.mode;
+    j["kv"] = s.kv;
     j["quantized"] = s.linear_only ? "linear" : "all";
     j["tokens"] = ids.size();
     j["scored_tokens"] = sum.count();
@@ -74,6 +76,7 @@ int main(int argc, char** argv) {
     app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
     app.add_flag("--linear-only", s.linear_only, "the matrices of the layers only; token embedding and head stay f32");
     app.add_option("--windows", s.windows, "score only the first of them; 0: all")->capture_default_str();
+    app.add_option("--kv", s.kv, "how keys and values are stored: f32, f16 or int8, or keys,values as in f16,int8")->capture_default_str();
     app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
     return gpt2::run_program("qnt-perplexity", app, argc, argv, [&] { run(s); });
 }

@@ -25,6 +25,9 @@ struct sampling {
     int top_k = 0;           // only the k most likely tokens, and those as likely as the k-th; 0: all
     float top_p = 1;         // only the most likely tokens that together reach this probability; 1: all
     std::uint64_t seed = 0;  // the same seed gives the same tokens
+    // For batch.hpp:
+    std::vector<std::int32_t> stop_ids = {};       // tokens that end the text
+    std::size_t max_new_tokens = std::size_t(-1);  // and how long it may be; the model's context ends it in any case
 };
 
 // Throws std::invalid_argument.
@@ -33,6 +36,7 @@ inline void validate(const sampling& options) {
     if (!std::isfinite(options.temperature) || options.temperature < 0) refuse("temperature must be a finite number >= 0", options.temperature);
     if (options.top_k < 0) refuse("top_k must be >= 0", options.top_k);
     if (!(options.top_p > 0 && options.top_p <= 1)) refuse("top_p must be > 0 and <= 1", options.top_p);
+    if (options.max_new_tokens == 0) refuse("max_new_tokens must be at least 1", options.max_new_tokens);
 }
 
 // SplitMix64: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators".

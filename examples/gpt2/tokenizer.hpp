@@ -1,23 +1,23 @@
 #pragma once
-// GPT-2's byte-level BPE: text <-> token ids, from the vocab.json and merges.txt of a model folder. Link with -lpcre2-8.
+// GPT-2's byte-level BPE: text <-> token ids, by the files of a model (tokenizer_data.hpp reads them). Link with -lpcre2-8.
 //
 //   gpt2::tokenizer tokenizer("examples/models/qnt-gpt2-5m");
 //   std::vector<std::int32_t> ids = tokenizer.encode("Once upon a time");
 //   std::string text = tokenizer.decode(ids);                              // the same bytes again
 //
 // 1. A regular expression cuts the text into pieces: words, numbers, punctuation, white space.
-// 2. Each byte of a piece becomes a token; then the neighbours whose merge comes first in merges.txt are joined, until none can be.
+// 2. Each byte of a piece becomes a token; then the neighbours whose merge comes first in the list are joined, until none can be.
 // Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2. Ids equal those of Hugging Face's GPT-2.
 //
 // Any bytes are legal input, and decode(encode(bytes)) == bytes. The expression needs characters, so the text is first cut into runs that
 // are UTF-8 and runs that are not: the former are tokenized as texts of their own, each of the latter is one piece.
 // A letter younger than the Unicode version of the PCRE2 in use counts as punctuation: other ids, the same bytes.
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <limits>
 #include <map>
@@ -25,21 +25,19 @@
 #include <optional>
 #include <queue>
 #include <span>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <unordered_map>
 #include <utility>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #ifndef PCRE2_CODE_UNIT_WIDTH
 #define PCRE2_CODE_UNIT_WIDTH 8
 #endif
 #include <pcre2.h>
+
+#include "tokenizer_data.hpp"
 
 namespace gpt2 {
 
@@ -102,11 +100,9 @@ enum class special_tokens { as_text, recognised };
 
 class tokenizer {
 public:
-    // Throws std::runtime_error with one line that names the file and what is wrong with it.
-    explicit tokenizer(const std::filesystem::path& directory) : pieces_(compile_pattern()) {
-        const token_ids ids = read_vocabulary(directory / "vocab.json");
-        read_merges(directory / "merges.txt", ids);
-    }
+    // From whatever read_tokenizer() reads. Throws std::runtime_error with one line that names the file and what is wrong with it.
+    explicit tokenizer(const std::filesystem::path& source) : tokenizer(read_tokenizer(source)) {}
+    explicit tokenizer(const tokenizer_data& data) : pieces_(compile_pattern()) { add_merges(data, add_tokens(data)); }
 
     // Time is O(n log n) in the length of the text, whatever the text. May be called from several threads at once.
     std::vector<std::int32_t> encode(std::string_view text, special_tokens mode = special_tokens::as_text) const {
@@ -139,15 +135,16 @@ public:
 
     std::size_t vocab_size() const noexcept { return tokens_.size(); }
 
-    // The id of a special token: one named <|like this|>, which text never turns into unless encode() is asked to. GPT-2 has <|endoftext|>.
+    // The id of a special token: one that is named <|like this|> or that its file calls special. Text never turns into it unless encode()
+    // is asked to. GPT-2 has <|endoftext|>.
     std::optional<std::int32_t> special(std::string_view name) const {
         const auto found = specials_.find(name);
         return found == specials_.end() ? std::nullopt : std::optional(found->second);
     }
 
 private:
-    using token_ids = std::unordered_map<std::string, std::int32_t>;  // by the names of vocab.json
-    using rank = std::uint32_t;                                       // position in merges.txt: the lowest goes first
+    using token_ids = std::unordered_map<std::string, std::int32_t>;  // by name
+    using rank = std::uint32_t;                                       // position in the list: the lowest goes first
     static constexpr rank no_rank = std::numeric_limits<rank>::max();
 
     struct merge {
@@ -180,80 +177,22 @@ private:
 
     // ---- loading ----
 
-    [[noreturn]] static void fail(const std::filesystem::path& file, const std::string& what) {
-        throw std::runtime_error(file.string() + ": " + what);
-    }
-
-    static std::string read_file(const std::filesystem::path& file) {
-        constexpr std::uintmax_t largest = std::uintmax_t{64} << 20;  // GPT-2's vocab.json has 1 MiB
-        std::error_code error;
-        const std::uintmax_t size = std::filesystem::file_size(file, error);
-        if (error) fail(file, "cannot be read: " + error.message());
-        if (size > largest) fail(file, "larger than 64 MiB: this is no GPT-2 vocabulary");
-        std::string text(static_cast<std::size_t>(size), '\0');
-        std::ifstream stream(file, std::ios::binary);
-        if (!stream.read(text.data(), static_cast<std::streamsize>(size))) fail(file, "cannot be read");
-        return text;
-    }
-
-    // The files write a byte as one printable character: as itself where Latin-1 has one, else as the next from U+0100 on (a space is U+0120).
-    static std::array<char32_t, 256> byte_characters() {
-        std::array<char32_t, 256> characters{};
-        char32_t next = 0x100;
-        for (char32_t byte = 0; byte < 256; ++byte) {
-            const bool printable = (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte != 0xAD);
-            characters[byte] = printable ? byte : next++;
-        }
-        return characters;
-    }
-
-    static std::string utf8(char32_t character) {  // below U+0800
-        if (character < 0x80) return {static_cast<char>(character)};
-        return {static_cast<char>(0xC0 | character >> 6), static_cast<char>(0x80 | (character & 0x3F))};
-    }
-
-    token_ids read_vocabulary(const std::filesystem::path& file) {
-        using json = nlohmann::json;
-        const std::string text = read_file(file);
-        const auto refuse_nesting = [&file](int depth, json::parse_event_t event, const json&) {
-            if (event == json::parse_event_t::array_start || (event == json::parse_event_t::object_start && depth > 0)) {
-                fail(file, "nested JSON, where one object of \"token\": id is expected");
-            }
-            return true;
-        };
-        json root;
-        try {
-            root = json::parse(text, refuse_nesting);
-        } catch (const json::parse_error& error) {
-            fail(file, "not valid JSON at byte " + std::to_string(error.byte));
-        } catch (const json::exception&) {
-            fail(file, "not valid JSON: a number is out of range");
-        }
-        if (!root.is_object() || root.empty()) fail(file, "not an object of \"token\": id");
-
-        tokens_.resize(root.size());
-        std::vector<bool> taken(root.size());
-        token_ids ids(root.size());
+    token_ids add_tokens(const tokenizer_data& data) {
         const auto alphabet = byte_characters();
         std::unordered_map<std::string, char> bytes;
-        for (std::size_t byte = 0; byte < 256; ++byte) bytes.emplace(utf8(alphabet[byte]), static_cast<char>(byte));
-
-        for (const auto& [name, value] : root.items()) {
-            if (!value.is_number_integer()) fail(file, "an id is not a whole number");
-            const auto id = value.get<std::int64_t>();
-            const auto index = static_cast<std::size_t>(id);
-            if (id < 0 || index >= root.size()) {
-                fail(file, "id " + std::to_string(id) + " is outside 0.." + std::to_string(root.size() - 1) + " (ids must be dense)");
-            }
-            if (taken[index]) fail(file, "duplicate id " + std::to_string(id));
-            taken[index] = true;
-            tokens_[index] = bytes_of(name, bytes);
+        for (std::size_t byte = 0; byte < 256; ++byte) bytes.emplace(alphabet[byte], static_cast<char>(byte));
+        token_ids ids(data.tokens.size());
+        auto special = data.specials.begin();
+        for (std::size_t id = 0; id < data.tokens.size(); ++id) {
+            const std::string& name = data.tokens[id];
+            const bool is_special = special != data.specials.end() && static_cast<std::size_t>(*special) == id;
+            tokens_.push_back(is_special ? name : bytes_of(name, bytes));
             ids.emplace(name, static_cast<std::int32_t>(id));
-            if (name.size() > 4 && name.starts_with("<|") && name.ends_with("|>")) specials_.emplace(name, static_cast<std::int32_t>(id));
+            if (is_special) add_special(name, *special++);
         }
         for (std::size_t byte = 0; byte < 256; ++byte) {
-            const auto found = ids.find(utf8(alphabet[byte]));
-            if (found == ids.end()) fail(file, "no token for the byte " + std::to_string(byte));
+            const auto found = ids.find(alphabet[byte]);
+            if (found == ids.end()) refuse(data.vocabulary_source, "no token for the byte " + std::to_string(byte));
             byte_ids_[byte] = found->second;
         }
         return ids;
@@ -271,27 +210,24 @@ private:
         return result;
     }
 
-    void read_merges(const std::filesystem::path& file, const token_ids& ids) {
-        std::istringstream lines(read_file(file));
-        std::string line;
-        for (std::size_t number = 1; std::getline(lines, line); ++number) {
-            const auto fail_line = [&file, number](const std::string& what) { fail(file, "line " + std::to_string(number) + ": " + what); };
+    // A longer name is a token that no text is searched for: the search takes time in proportion to the longest.
+    void add_special(const std::string& name, std::int32_t id) {
+        if (name.empty() || name.size() > 256) return;
+        specials_.emplace(name, id);
+        is_start_of_special_[static_cast<unsigned char>(name[0])] = true;
+    }
+
+    void add_merges(const tokenizer_data& data, const token_ids& ids) {
+        for (const merge_rule& m : data.merges) {
+            const auto fail = [&](const std::string& what) { refuse(data.merges_source, "line " + std::to_string(m.line) + ": " + what); };
             const auto id_of = [&](const std::string& name, const char* part) {
                 const auto found = ids.find(name);
-                if (found == ids.end()) fail_line(std::string(part) + " is not in the vocabulary");
+                if (found == ids.end()) fail(std::string(part) + " is not in the vocabulary");
                 return found->second;
             };
-            if (line.ends_with('\r')) line.pop_back();
-            if (line.empty() || (number == 1 && line.starts_with("#version"))) continue;
-
-            const std::size_t space = line.find(' ');
-            if (space == std::string::npos || space == 0 || space + 1 == line.size() || line.find(' ', space + 1) != std::string::npos) {
-                fail_line("not two pieces with one space between them");
-            }
-            const std::string left = line.substr(0, space), right = line.substr(space + 1);
-            const std::uint64_t pair = pair_key(id_of(left, "the first piece"), id_of(right, "the second piece"));
-            const merge joined{static_cast<rank>(merges_.size()), id_of(left + right, "the merged token")};
-            if (!merges_.emplace(pair, joined).second) fail_line("repeats an earlier merge");
+            const std::uint64_t pair = pair_key(id_of(m.left, "the first piece"), id_of(m.right, "the second piece"));
+            const merge joined{static_cast<rank>(merges_.size()), id_of(m.left + m.right, "the merged token")};
+            if (!merges_.emplace(pair, joined).second) fail("repeats an earlier merge");
         }
     }
 
@@ -301,10 +237,19 @@ private:
         return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
     }
 
+    // The first special token in the text, the longest if several begin there.
     std::optional<special_at> find_special(std::string_view text) const {
-        for (std::size_t at = text.find("<|"); at != std::string_view::npos; at = text.find("<|", at + 1)) {
-            for (const auto& [name, id] : specials_) {
-                if (text.substr(at).starts_with(name)) return special_at{at, name.size(), id};
+        for (std::size_t at = 0; at < text.size(); ++at) {
+            if (!is_start_of_special_[static_cast<unsigned char>(text[at])]) continue;
+            // Names that the text begins with are not behind it in the order: the last one that is not behind shares the most with it.
+            for (std::string_view rest = text.substr(at, 256);;) {
+                auto next = specials_.upper_bound(rest);
+                if (next == specials_.begin()) break;
+                const auto& [name, id] = *--next;
+                if (rest.starts_with(name)) return special_at{at, name.size(), id};
+                const auto same = static_cast<std::size_t>(std::mismatch(name.begin(), name.end(), rest.begin(), rest.end()).first - name.begin());
+                if (same == 0) break;
+                rest = rest.substr(0, same);
             }
         }
         return std::nullopt;
@@ -385,6 +330,7 @@ private:
     std::array<std::int32_t, 256> byte_ids_{};         // byte -> id
     std::unordered_map<std::uint64_t, merge> merges_;  // pair_key of two neighbours -> what they become
     std::map<std::string, std::int32_t, std::less<>> specials_;
+    std::array<bool, 256> is_start_of_special_{};  // by the first byte
 };
 
 }  // namespace gpt2

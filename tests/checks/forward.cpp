@@ -1,6 +1,6 @@
 // Runs the shipped GPT-2 model over a few tokens, in whole and in parts, in several formats, and prints a hash of all logits: the same
 // on every machine, for every compiler and with all flags.
-#include <gpt2/model.hpp>
+#include <gpt2/load.hpp>
 
 #include <cstdio>
 
@@ -15,7 +15,7 @@ int main() {
                                        {"nf4:64", qnt::int8_activations},
                                        {"int4:32", qnt::int8_activations},
                                        {"uint4:64", qnt::exact}}) {
-        const gpt2::model model = gpt2::model::load("../../examples/models/qnt-gpt2-5m", {{{"*", qnt::any_format::parse(format).value()}}, mode}, {});
+        const gpt2::model model = gpt2::load_model("../../examples/models/qnt-gpt2-5m", {{{"*", qnt::any_format::parse(format).value()}}, mode}, {});
         gpt2::session session(model, {});
         add(session.forward_all(ids));
         session.restart();

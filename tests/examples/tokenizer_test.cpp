@@ -6,9 +6,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
+#include <fstream>
 #include <iostream>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <set>
+#include <sstream>
 
 #include "catch.hpp"
 
@@ -385,27 +388,29 @@ TEST_CASE("tokenizer: files that are wrong, each with one clear line") {
     SECTION("vocab.json") {
         const std::string whole = good.dump();
         const std::pair<std::string, const char*> cases[] = {
-            {"", "not valid JSON at byte"},
-            {whole.substr(0, whole.size() / 2), "not valid JSON at byte"},
-            {whole + "x", "not valid JSON at byte"},
-            {"\xFF\xFE{", "not valid JSON at byte 1"},
-            {"{\"\x80\": 0}", "not valid JSON at byte"},
-            {"{\"\x01\": 0}", "not valid JSON at byte"},
-            {"{\"a\": 1e999}", "not valid JSON"},
-            {"[]", "nested JSON"},
-            {std::string(1 << 20, '['), "nested JSON"},
-            {"{\"a\": {\"b\": 0}}", "nested JSON"},
-            {"{}", "not an object"},
+            {"", "byte offset 0: not an object"},
+            {whole.substr(0, whole.size() / 2), "JSON, byte offset 1"},
+            {whole + "x", "expected the end of the text"},
+            {"\xFF\xFE{", "byte offset 0: not an object"},
+            {"\xEF\xBB\xBF" + whole, "byte offset 0: not an object"},
+            {"{\"\x80\": 0}", "byte offset 2: the string is not UTF-8"},
+            {"{\"\x01\": 0}", "byte offset 2: a control character"},
+            {"{\"a\": 1e999}", "byte offset 6: expected an integer"},
+            {"[]", "not an object"},
+            {std::string(1 << 20, '['), "not an object"},
+            {"{\"a\": {\"b\": 0}}", "byte offset 6: expected a number, found an object"},
+            {"{}", "no tokens"},
             {"null", "not an object"},
             {"7", "not an object"},
-            {with("he", -1), "id -1 is outside 0..256"},
+            {"{\"a\": 0, \"a\": 1}", "token \"a\" comes twice"},
+            {with("he", -1), "found -1"},
             {with("he", 257), "id 257 is outside 0..256"},
             {with("he", 18446744073709551615u), "is outside 0..256"},
             {with("he", 0), "duplicate id 0"},
-            {with("he", "256"), "not a whole number"},
-            {with("he", nullptr), "not a whole number"},
-            {with("he", 256.0), "not a whole number"},
-            {with("he", true), "not a whole number"},
+            {with("he", "256"), "expected a number, found a string"},
+            {with("he", nullptr), "expected a number, found null"},
+            {with("he", 256.0), "found 256.0"},
+            {with("he", true), "expected a number, found true or false"},
             {"{\"a\": 0}", "no token for the byte 0"},
         };
         for (const auto& [text, what] : cases) {
@@ -413,9 +418,9 @@ TEST_CASE("tokenizer: files that are wrong, each with one clear line") {
             expect("vocab.json", what);
         }
         fs::remove(f.path() / "vocab.json");
-        expect("vocab.json", "cannot be read");
+        expect("vocab.json", "cannot open: No such file");
         fs::create_directory(f.path() / "vocab.json");
-        expect("vocab.json", "cannot be read");
+        expect("vocab.json", "not a regular file");
     }
 
     SECTION("merges.txt") {
@@ -445,7 +450,7 @@ TEST_CASE("tokenizer: files that are wrong, each with one clear line") {
         f.write(abc, "ab c\n");
         expect("merges.txt", "line 1: the first piece is not in the vocabulary");
         fs::remove(f.path() / "merges.txt");
-        expect("merges.txt", "cannot be read");
+        expect("merges.txt", "cannot open: No such file");
     }
 
     SECTION("legal variants") {
@@ -455,8 +460,6 @@ TEST_CASE("tokenizer: files that are wrong, each with one clear line") {
         }
         f.write("merges.txt", "");
         CHECK(tokenizer(f.path()).encode("the") == ids_t{'t', 'h', 'e'});
-        f.write("vocab.json", "\xEF\xBB\xBF" + good.dump());
-        CHECK(tokenizer(f.path()).vocab_size() == 257);
         f.write("vocab.json", with(std::string(1 << 20, 'x'), 257));
         CHECK(tokenizer(f.path()).token_bytes(257).size() == 1 << 20);
         f.write("vocab.json", with("two words \xE4\xB8\x96", 257));  // an added token

@@ -1,5 +1,9 @@
 #include <qnt/io/archive.hpp>
 
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
 #include <random>
 
 #include "catch.hpp"
@@ -135,6 +139,48 @@ TEST_CASE("an archive gives back what went in, mapped or loaded") {
     }
 }
 
+TEST_CASE("an archive written tensor by tensor has the bytes of one written at once") {
+    const temp_folder folder;
+    const std::string path = folder / "streamed.qnt";
+    const any_matrix a = quantized("int8:16", 3, 20), b = quantized("uint4:16", 2, 16);
+    const auto bias = random_values(3, 1);
+    archive_writer out;
+    REQUIRE(out.set_metadata("source", "a test"));
+    REQUIRE(out.declare("w", a.format(), archive_layout::panels, {3, 20}));
+    REQUIRE(out.declare("bias", format_of<dense_format<float>>(), archive_layout::array, {3}));
+    REQUIRE(out.declare("b", b.format(), archive_layout::panels, {2, 16}));
+    const auto message = [](const result<void>& r) { return r.error().message; };
+    CHECK(message(out.write("w", a.view())) == "archive_writer: tensor \"w\": is written before begin()");
+    CHECK(message(out.finish()) == "archive_writer: finish() without begin()");
+    REQUIRE(out.begin(path));
+    CHECK(contains(message(out.declare("c", a.format(), archive_layout::panels, {3, 20})), "after begin()"));
+    CHECK(contains(message(out.set_metadata("c", "")), "after begin()"));
+    CHECK(message(out.write("b", b.view())) == "archive_writer: tensor \"b\": the next one is \"w\"");
+    CHECK(message(out.write("w", b.view())) == "archive_writer: tensor \"w\": is uint4:16 [2, 16], declared was int8:16 [3, 20]");
+    CHECK_FALSE(out.write("w", quantized("int8:16", 4, 20).view()));  // the same bytes, another shape
+    CHECK_FALSE(out.write("w", bias));
+    CHECK(contains(message(out.write("w", a.bytes().first(1))), "has 1 bytes, shape [3, 20] of int8:16 needs"));
+    REQUIRE(out.write("w", a.view()));
+    CHECK(message(out.finish()) == "archive_writer: tensor \"bias\": was declared, but not written");
+    CHECK_FALSE(out.write("bias", std::vector<f16>(6)));
+    CHECK_FALSE(out.write("bias", std::vector<float>(4)));
+    REQUIRE(out.write("bias", bias));
+    REQUIRE(out.write("b", b.bytes()));
+    CHECK(message(out.write("b", b.view())) == "archive_writer: tensor \"b\": all declared tensors are written");
+    CHECK_FALSE(std::filesystem::exists(path));
+    const std::filesystem::directory_entry unfinished = *std::filesystem::directory_iterator(folder.path);
+    CHECK_FALSE(archive::map(unfinished.path().string()));
+    REQUIRE(out.finish());
+    CHECK(text_of(path) == text_of(write_small(folder)));
+    CHECK(folder.files() == 2);
+
+    REQUIRE(out.begin(folder / "again"));  // and one that is given up leaves nothing
+    REQUIRE(out.write("w", a.view()));
+    CHECK(folder.files() == 3);
+    out = archive_writer();
+    CHECK(folder.files() == 2);
+}
+
 TEST_CASE("an archive can be written over the file that its views come from") {
     const temp_folder folder;
     const std::string path = write_small(folder);
@@ -177,18 +223,38 @@ TEST_CASE("archives of nothing and of more than one MiB") {
     }
 }
 
-TEST_CASE("every flipped bit of an archive is found, by opening it or by verify()") {
+TEST_CASE("every flipped bit of an archive is found, by opening it or by verify(), and its place named") {
     const temp_folder folder;
     image small(write_small(folder));
     REQUIRE(small.is_good());
-    std::vector<std::size_t> missed;
+    const archive whole = small.open().value();
+    const auto begin_of = [&](std::size_t tensor) { return std::size_t(whole.tensors()[tensor].data.data() - small.data()); };
+    const auto end_of = [&](std::size_t tensor) { return begin_of(tensor) + whole.tensors()[tensor].data.size(); };
+    const auto place = [&](std::size_t i) -> std::string {
+        if (i < 8) return "is no qnt archive";
+        if (i < 10) return "field \"major\"";
+        if (i < 64) return "header (byte offset 0)";
+        if (i < 64 + small.index().size()) return "index (byte offset 64)";
+        if (i < begin_of(0)) return "bytes between the index and the data";
+        for (std::size_t t = 0; t < 3; ++t) {
+            const std::string name = "tensor " + in_quotes(whole.tensors()[t].name) + ": ";
+            if (i < begin_of(t)) return name + "the bytes before it";
+            if (i < end_of(t)) return name + "the checksum of MiB 0 (byte offset " + std::to_string(begin_of(t)) + ") is wrong";
+        }
+        return "nowhere";
+    };
+    std::vector<std::size_t> missed, misnamed;
     for (std::size_t i = 0; i < small.size(); ++i)
         for (int bit = 0; bit < 8; ++bit) {
             small.data()[i] ^= std::byte(1 << bit);
-            if (small.is_good()) missed.push_back(i);
+            const auto a = small.open();
+            const result<void> r = a ? a->verify() : a.error();
+            if (r) missed.push_back(i);
+            else if (!r.error().message.starts_with("image: " + place(i))) misnamed.push_back(i);
             small.data()[i] ^= std::byte(1 << bit);
         }
     CHECK(missed.empty());
+    CHECK(misnamed.empty());
     CHECK(small.is_good());
 }
 
@@ -206,6 +272,82 @@ TEST_CASE("every truncated or extended archive is refused on opening") {
     CHECK(contains(archive::load(folder / "half").error().message, folder / "half"));
     CHECK(archive::map(folder / "missing").error().code == errc::not_found);
     CHECK(contains(archive::map(QNT_SOURCE_DIR "/examples/models/qnt-gpt2-5m/model.safetensors").error().message, "no qnt archive"));
+}
+
+TEST_CASE("a loaded archive does not need its file any more") {
+    const temp_folder folder;
+    const std::string path = write_small(folder);
+    const archive loaded = archive::load(path).value();
+    std::filesystem::resize_file(path, 0);  // would stop the program with SIGBUS if it were mapped
+    CHECK(loaded.verify());
+    CHECK(loaded.read_f32("bias").value().size() == 3);
+    CHECK(contains(archive::map(path).error().message, "is no qnt archive"));
+}
+
+TEST_CASE("a writer that fails, wherever it does, leaves the old file and nothing else") {
+    const temp_folder folder;
+    const std::string path = write_small(folder), before = text_of(path);
+    const auto write_large = [&]() -> result<void> {
+        archive_writer out;
+        const auto values = random_values(5000, 3);
+        QNT_TRY(out.add("one", values));
+        QNT_TRY(out.add("two", values));
+        return out.finish(path);
+    };
+    for (std::size_t limit = 0; limit < 44128; limit += 1 + limit / 3) {
+        const pid_t child = ::fork();
+        if (child == 0) {  // a disk with room for `limit` bytes
+            ::signal(SIGXFSZ, SIG_IGN);
+            const rlimit most{limit, limit};
+            ::setrlimit(RLIMIT_FSIZE, &most);
+            const auto r = write_large();
+            ::_exit(!r && r.error().code == errc::io && contains(r.error().message, "small.qnt: cannot write (nothing was changed)") ? 0 : 1);
+        }
+        int status = -1;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        CHECK(status == 0);
+        CHECK(text_of(path) == before);
+        CHECK(folder.files() == 1);
+    }
+    REQUIRE(write_large());
+    CHECK(text_of(path) != before);
+    CHECK(archive::map(path).value().verify());
+}
+
+TEST_CASE("a writer that is killed leaves the old file, and its own under a name of its own") {
+    const temp_folder folder;
+    const std::string path = write_small(folder), before = text_of(path);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        archive_writer out;
+        static_cast<void>(out.declare("w", format_of<dense_format<float>>(), archive_layout::array, {5000}));
+        static_cast<void>(out.begin(path));
+        static_cast<void>(out.write("w", std::vector<float>(5000)));
+        ::raise(SIGKILL);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status));
+    CHECK(text_of(path) == before);
+    CHECK(folder.files() == 2);
+    for (const auto& file : std::filesystem::directory_iterator(folder.path))
+        if (file.path() != path) {
+            CHECK(file.path().filename().string().starts_with(".qnt-tmp-"));
+            CHECK(contains(archive::map(file.path().string()).error().message, "is no qnt archive"));
+        }
+}
+
+TEST_CASE("an archive whose name is taken by a folder meanwhile cannot be finished, and is removed") {
+    const temp_folder folder;
+    archive_writer out;
+    REQUIRE(out.begin(folder / "model.qnt"));
+    std::filesystem::create_directory(folder / "model.qnt");
+    const auto r = out.finish();
+    REQUIRE_FALSE(r);
+    CHECK(contains(r.error().message, "cannot rename the finished file"));
+    CHECK(std::filesystem::is_directory(folder / "model.qnt"));
+    out = archive_writer();
+    CHECK(folder.files() == 1);
 }
 
 TEST_CASE("an archive with right checksums but impossible content is refused, and the field named") {

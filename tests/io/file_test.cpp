@@ -31,6 +31,40 @@ TEST_CASE("a file mapped, read and borrowed has its bytes") {
     CHECK(text_of(file_bytes(as_bytes(text)).bytes()) == text);
 }
 
+TEST_CASE("pages of a mapped file that are forgotten come again, those of a copy stay") {
+    const temp_folder folder;
+    std::string text(5 * 4096 + 7, 'x');
+    for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 7 + i / 256);
+    write_text(folder / "f", text);
+    const auto resident = [](std::span<const std::byte> bytes) {
+        std::size_t n = 0;
+        std::ifstream maps("/proc/self/smaps");
+        const auto address = reinterpret_cast<std::uintptr_t>(bytes.data());
+        for (std::string line; std::getline(maps, line);) {
+            std::uintptr_t begin = 0, end = 0;
+            if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) != 2 || address < begin || address >= end) continue;
+            while (std::getline(maps, line) && std::sscanf(line.c_str(), "Rss: %zu kB", &n) != 1) {
+            }
+            break;
+        }
+        return n / 4;
+    };
+    const auto mapped = file_bytes::map(folder / "f").value(), copy = file_bytes::load(folder / "f").value();
+    for (const file_bytes* f : {&mapped, &copy})
+        for (const std::size_t begin : {0u, 1u, 4096u, 4097u, 20480u})
+            for (const std::size_t size : {0u, 1u, 4096u, 8191u, 8192u}) {
+                const auto part = f->bytes().subspan(begin).first(std::min(size, text.size() - begin));
+                f->forget(part);
+                CHECK(text_of(f->bytes()) == text);
+            }
+    if (resident(mapped.bytes()) != 6) {
+        WARN("skipped: this system does not tell which pages of 4096 bytes are in memory");
+        return;
+    }
+    mapped.forget(mapped.bytes().subspan(1, 3 * 4096));  // two whole pages
+    CHECK(resident(mapped.bytes()) == 4);
+}
+
 TEST_CASE("what is no regular file is refused, and named") {
     const temp_folder folder;
     const auto refused = [&](const std::string& path, errc code, const char* word) {
@@ -71,6 +105,27 @@ TEST_CASE("a file appears when it is complete") {
     CHECK(folder.files() == 1);
 }
 
+TEST_CASE("bytes that were written can be replaced and padded, others cannot") {
+    const temp_folder folder;
+    auto w = atomic_file_writer::create(folder / "out").value();
+    REQUIRE(w.pad_to(64));
+    CHECK(w.size() == 0);
+    REQUIRE(w.write(as_bytes("0123456789")));
+    REQUIRE(w.write_at(2, as_bytes("ab")));
+    REQUIRE(w.write_at(9, as_bytes("c")));
+    REQUIRE(w.write_at(10, {}));
+    REQUIRE(w.pad_to(8));
+    CHECK(w.size() == 16);
+    REQUIRE(w.write(as_bytes("end")));
+    REQUIRE(w.write_at(0, as_bytes("x")));
+    CHECK_THROWS_AS(w.write_at(19, as_bytes("y")), contract_error);
+    CHECK_THROWS_AS(w.write_at(20, {}), contract_error);
+    CHECK_THROWS_AS(w.write_at(~std::size_t{0}, as_bytes("y")), contract_error);
+    REQUIRE(w.pad_to(10000));
+    REQUIRE(w.commit());
+    CHECK(text_of(folder / "out") == "x1ab45678c" + std::string(6, '\0') + "end" + std::string(9981, '\0'));
+}
+
 TEST_CASE("a file that is not finished leaves nothing behind") {
     const temp_folder folder;
     const std::string path = folder / "out";
@@ -84,6 +139,38 @@ TEST_CASE("a file that is not finished leaves nothing behind") {
     }
     CHECK(folder.files() == 1);
     CHECK(text_of(path) == "old");
+}
+
+TEST_CASE("what a killed process left is removed by the next writer of the same file, what is being written stays") {
+    const temp_folder folder;
+    const std::string path = folder / "out";
+    REQUIRE(::mkdir((folder / ".qnt-tmp-out-1").c_str(), 0700) == 0);  // in the way, and none of ours
+    const ::pid_t killed = ::fork();
+    if (killed == 0) {
+        auto w = atomic_file_writer::create(path).value();
+        const auto other = atomic_file_writer::create(folder / "other").value();
+        if (w.write(as_bytes("half"))) ::raise(SIGKILL);
+        ::_exit(1);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(killed, &status, 0) == killed);
+    REQUIRE(WIFSIGNALED(status));
+    CHECK(folder.files() == 3);
+    {
+        auto first = atomic_file_writer::create(path).value(), second = atomic_file_writer::create(path).value();
+        CHECK(folder.files() == 4);
+        REQUIRE(first.write(as_bytes("first")));
+        REQUIRE(second.write(as_bytes("second")));
+        REQUIRE(second.commit());
+        const auto third = atomic_file_writer::create(path).value();
+        REQUIRE(first.commit());
+        CHECK(text_of(path) == "first");
+    }
+    CHECK(folder.files() == 3);
+    CHECK(text_of(folder / ".qnt-tmp-other-0").empty());
+    REQUIRE(atomic_file_writer::create(folder / "other"));
+    CHECK(folder.files() == 2);
+    REQUIRE(atomic_file_writer::create(folder / std::string(250, 'x')).has_value());
 }
 
 TEST_CASE("a full disk leaves the old file") {

@@ -21,6 +21,9 @@ TEST_CASE("the first rule that matches wins, and no match is an error") {
     const qnt::policy p{{"*.ln_*", qnt::keep<float>}, {"wte", qnt::use<qnt::int8_channel>}, {"h.*", qnt::use<qnt::int4<32>>}};
     CHECK(p.format_for("h.0.ln_1")->name() == "f32");
     CHECK(p.format_for("wte")->name() == "int8_channel");
+    CHECK(p.format_for("wte.weight")->name() == "int8_channel");
+    CHECK_FALSE(p.format_for("wte.bias"));
+    CHECK(qnt::policy({{"*.weight", qnt::use<qnt::int8>}}).format_for("wte.weight")->name() == "int8");
     CHECK(p.format_for("h.0.mlp.c_fc")->name() == "int4:32");
     const auto none = p.format_for("wpe");
     REQUIRE_FALSE(none);

@@ -1,18 +1,11 @@
 #include <qnt/model/quantize_model.hpp>
 
-#include <cstdio>
-#include <filesystem>
 #include <limits>
 
+#include "io/temp_folder.hpp"
 #include "support.hpp"
 
 namespace {
-
-struct temporary_file {
-    std::string path;
-    explicit temporary_file(const char* name) : path((std::filesystem::temp_directory_path() / (name + std::to_string(getpid()))).string()) {}
-    ~temporary_file() { std::remove(path.c_str()); }
-};
 
 const std::vector<float> w = test::random_floats(48 * 96, 1), bias = test::random_floats(48, 2);
 
@@ -24,9 +17,10 @@ const qnt::policy rules{{"emb", qnt::use<qnt::int8_channel>}, {"*.bias", qnt::ke
 }  // namespace
 
 TEST_CASE("a checkpoint becomes an archive: formats, bytes and products are those of quantize()") {
-    const temporary_file file("qnt_model_test_");
-    const auto report = qnt::quantize_model(small_checkpoint(), rules, file.path, {.metadata = {{"source", "a test"}}}).value();
-    const auto archive = qnt::archive::map(file.path).value();
+    const temp_folder folder;
+    const std::string path = folder / "model.qnt";
+    const auto report = qnt::quantize_model(small_checkpoint(), rules, path, {.metadata = {{"source", "a test"}}}).value();
+    const auto archive = qnt::archive::map(path).value();
     REQUIRE(archive.verify());
     REQUIRE(report.tensors.size() == 3);
     CHECK(report.parameters == 2 * 48 * 96 + 48);
@@ -49,14 +43,73 @@ TEST_CASE("a checkpoint becomes an archive: formats, bytes and products are thos
     for (std::size_t i = 0; i < bias.size(); ++i) CHECK(kept[i] == qnt::f16(bias[i]));
     CHECK(std::find(archive.metadata().begin(), archive.metadata().end(), std::pair<std::string, std::string>("source", "a test")) !=
           archive.metadata().end());
+
+    CHECK(text_of(path).size() == 11680);  // of the writer of version 1.0 that kept all tensors until the end
+    CHECK(qnt::crc32c(as_bytes(text_of(path))) == 0xcdd7011f);
+    qnt::archive_writer all;
+    const auto emb = qnt::quantize<qnt::int8_channel>(qnt::matrix_view<const float>{w.data(), 48, 96}).value();
+    const std::vector<qnt::f16> narrow(kept.begin(), kept.end());
+    REQUIRE(all.add("fc", fc));
+    REQUIRE(all.add("emb", emb));
+    REQUIRE(all.add("fc.bias", narrow));
+    REQUIRE(all.set_metadata("policy", rules.to_json()));
+    REQUIRE(all.set_metadata("source", "a test"));
+    REQUIRE(all.finish(folder / "all.qnt"));
+    CHECK(text_of(path) == text_of(folder / "all.qnt"));
+}
+
+TEST_CASE("a tensor is on the disk before the next one is read") {
+    const temp_folder folder;
+    std::vector<std::uintmax_t> bytes;  // of the file that grows, at each read
+    const auto note = [&] { bytes.push_back(std::filesystem::directory_iterator(folder.path)->file_size()); };
+    qnt::checkpoint in;
+    for (const char* name : {"a", "b", "c.bias", "d"}) {
+        const bool is_bias = std::string(name) == "c.bias";
+        const std::vector<std::size_t> shape = is_bias ? std::vector<std::size_t>{48} : std::vector<std::size_t>{48, 96};
+        in.push_back({name, shape, false, [&, is_bias] { return note(), is_bias ? bias : w; }});
+    }
+    const auto report = qnt::quantize_model(in, rules, folder / "model.qnt").value();
+    const std::size_t matrix = 3 * qnt::panel_layout(qnt::info_of<qnt::nf4<64>>, {16, 96, 64}).panel_bytes;
+    CHECK(bytes == std::vector<std::uintmax_t>{4096, 4096 + matrix, 4096 + 2 * matrix, 4096 + 2 * matrix + 96});
+    CHECK(report.tensors.size() == 4);
+    CHECK(folder.files() == 1);
+}
+
+TEST_CASE("a plan knows formats, shapes and sizes, and reads nothing") {
+    qnt::checkpoint in = small_checkpoint();
+    for (auto& t : in) t.read = nullptr;
+    const auto plan = qnt::plan_model(in, rules).value();
+    const temp_folder folder;
+    const auto report = qnt::quantize_model(small_checkpoint(), rules, folder / "model.qnt").value();
+    REQUIRE(plan.tensors.size() == 3);
+    CHECK(plan.parameters == 2 * 48 * 96 + 48);
+    CHECK(plan.bytes == 48 * 96 / 2 + 48 * 2 * 4 + 48 * 96 + 48 * 4 + 48 * 2);  // nf4:64 with f32 scales, int8_channel, f16
+    CHECK(plan.effective_bits() == report.effective_bits());
+    for (std::size_t i = 0; i < 3; ++i) {
+        const qnt::tensor_report &p = plan.tensors[i], &r = report.tensors[i];
+        CHECK(p.name == r.name);
+        CHECK(p.shape == r.shape);
+        CHECK(p.format == r.format);
+        CHECK(p.kept == r.kept);
+        CHECK(p.report.bytes == r.report.bytes);
+        CHECK(p.report.bits.stored == r.report.bits.stored);
+        CHECK(p.report.bits.streamed == r.report.bits.streamed);
+        CHECK(p.report.groups == r.report.groups);
+    }
+    constexpr std::size_t most = ~std::size_t{0};
+    const auto message = [](const qnt::result<qnt::model_report>& r) { return r ? "" : r.error().message; };
+    CHECK(message(qnt::plan_model(in, {{"fc", qnt::use<qnt::int8>}})).starts_with("tensor 'emb': policy: no rule matches"));
+    CHECK(message(qnt::plan_model({{"x", {most, 2}, false, nullptr}}, rules)) == "tensor 'x': the number of its elements overflows 64 bits");
+    CHECK(message(qnt::plan_model({{"x", {most}, false, nullptr}}, rules)).starts_with("tensor 'x': shape [18446744073709551615] is impossible"));
+    CHECK(message(qnt::plan_model({{"x", {0, 2}, false, nullptr}}, rules)) == "tensor 'x': shape [0, 2] is impossible for nf4:64");
 }
 
 TEST_CASE("what fails names the tensor and leaves no file behind") {
-    const temporary_file file("qnt_model_bad_");
+    const temp_folder folder;
     const auto message = [&](const qnt::checkpoint& in, const qnt::policy& p = rules, const qnt::quantize_model_options& o = {}) {
-        const auto r = qnt::quantize_model(in, p, file.path, o);
+        const auto r = qnt::quantize_model(in, p, folder / "model.qnt", o);
         REQUIRE_FALSE(r);
-        CHECK_FALSE(std::filesystem::exists(file.path));
+        CHECK(folder.files() == 0);
         return r.error().message;
     };
     auto nan = w;
@@ -69,4 +122,43 @@ TEST_CASE("what fails names the tensor and leaves no file behind") {
     int asked = 0;
     CHECK(message(small_checkpoint(), rules, {.progress = [&](std::size_t, std::size_t, const std::string&) { return ++asked < 2; }})
               .find("cancelled before tensor 'emb'") != std::string::npos);
+}
+
+TEST_CASE("codes that a checkpoint holds in the format of the policy are taken over as they are") {
+    const temp_folder folder;
+    const auto stored = qnt::quantize(qnt::matrix_view<const float>{w.data(), 48, 96}, qnt::use<qnt::nf4<64>>).value();
+    int packed = 0;
+    qnt::checkpoint_tensor t{.name = "fc", .shape = {48, 96}, .read = [] { return w; }, .stored_as = "nf4:64"};
+    t.packed_format = qnt::use<qnt::nf4<64>>;
+    t.read_packed = [&]() -> qnt::result<qnt::any_matrix> {
+        ++packed;
+        return qnt::quantize(qnt::matrix_view<const float>{w.data(), 48, 96}, qnt::use<qnt::nf4<64>>);
+    };
+    const auto written = [&](const char* format, bool transposed) {
+        t.transposed = transposed;
+        return qnt::quantize_model({t}, {{"*", qnt::any_format::parse(format).value()}}, folder / "model.qnt").value().tensors[0];
+    };
+    const auto r = written("nf4:64", false);
+    CHECK(packed == 1);
+    CHECK(r.lossless);
+    CHECK(r.report.mse == 0);
+    CHECK(r.report.sqnr_db == std::numeric_limits<double>::infinity());
+    CHECK(r.report.bytes == qnt::storage_bytes<qnt::nf4<64>>(48, 96));
+    CHECK(r.report.groups == 48 * 2);
+    const auto archive = qnt::archive::map(folder / "model.qnt").value();
+    CHECK(std::memcmp(archive.get_any("fc").value().data, stored.bytes().data(), stored.bytes().size()) == 0);
+    CHECK_FALSE(written("nf4:32", false).lossless);
+    CHECK_FALSE(written("nf4:64", true).lossless);
+    CHECK(packed == 1);
+
+    t.shape = {96, 48};
+    t.transposed = false;
+    CHECK(qnt::quantize_model({t}, {{"*", qnt::use<qnt::nf4<64>>}}, folder / "model.qnt").error().message ==
+          "tensor 'fc': the loader read nf4:64 [48, 96], it says nf4:64 [96, 48]");
+    t.shape = {48, 96};
+    t.is_array = true;
+    const auto kept = written("nf4:64", false);
+    CHECK(kept.kept);
+    CHECK(kept.format.name() == "f32");
+    CHECK(test::same_bits(qnt::archive::map(folder / "model.qnt").value().read_f32("fc").value(), w));
 }

@@ -21,7 +21,8 @@ struct problem {
     qnt::matrix_view<const float> part(std::size_t which, std::size_t first, std::size_t count) const {
         return {qkv.data() + first * 3 * width() + which * width(), count, width(), 3 * width()};
     }
-    qnt::kv_cache cache() const { return qnt::kv_cache::create(1, heads, d, n).value(); }
+    qnt::kv_types types = {};
+    qnt::kv_cache cache() const { return qnt::kv_cache::create(1, heads, d, n, types).value(); }
 
     // In pieces of the given number of positions.
     std::vector<float> run(std::size_t step, qnt::executor_ref executor = {}) const {
@@ -35,6 +36,21 @@ struct problem {
         return out;
     }
 
+    // Rows as they are stored: the numbers, and what they are to be multiplied by.
+    struct stored_row {
+        std::vector<float> numbers;
+        float scale;
+    };
+    stored_row stored(qnt::kv_type type, const float* x) const {
+        stored_row r{{x, x + d}, 1.0f};
+        float top = 0;
+        for (float v : r.numbers) top = std::max(top, std::abs(v));
+        if (type == qnt::kv_type::i8) r.scale = top / 127.0f;
+        for (float& v : r.numbers)
+            v = type == qnt::kv_type::f16 ? float(qnt::f16(v)) : type == qnt::kv_type::i8 ? std::nearbyint(qnt::mul(v, 127.0f / top)) : v;
+        return r;
+    }
+
     std::vector<float> normative() const {
         std::vector<float> out(n * width()), s;
         const float scale = 1.0f / std::sqrt(float(d));
@@ -43,25 +59,30 @@ struct problem {
                 s.resize(position + 1);
                 const float* q = part(0, position, 1).row(0) + head * d;
                 for (std::size_t j = 0; j <= position; ++j) {
-                    const float* k = part(1, j, 1).row(0) + head * d;
-                    s[j] = qnt::mul(reference::tree_sum(d, [&](float sum, std::size_t i) { return std::fma(q[i], k[i], sum); }), scale);
+                    const stored_row k = stored(types.keys, part(1, j, 1).row(0) + head * d);
+                    const float dot = reference::tree_sum(d, [&](float sum, std::size_t i) { return std::fma(q[i], k.numbers[i], sum); });
+                    s[j] = qnt::mul(qnt::mul(dot, k.scale), scale);
                 }
                 const float sum = reference::exp_below_max(s);
-                for (std::size_t i = 0; i < d; ++i) {
-                    float acc = 0;
-                    for (std::size_t j = 0; j <= position; ++j) acc = std::fma(s[j], part(2, j, 1)(0, head * d + i), acc);
-                    out[position * width() + head * d + i] = acc / sum;
+                std::vector<float> acc(d, 0.0f);
+                for (std::size_t j = 0; j <= position; ++j) {
+                    const stored_row v = stored(types.values, part(2, j, 1).row(0) + head * d);
+                    for (std::size_t i = 0; i < d; ++i) acc[i] = std::fma(qnt::mul(s[j], v.scale), v.numbers[i], acc[i]);
                 }
+                for (std::size_t i = 0; i < d; ++i) out[position * width() + head * d + i] = acc[i] / sum;
             }
         return out;
     }
 
-    double worst_error(const std::vector<float>& out) const {  // against Eigen in double
+    double worst_error(const std::vector<float>& out) const {  // against Eigen in double, on the numbers that are stored
         using matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
         const auto head_of = [&](std::size_t which, std::size_t head) {
             matrix m{Eigen::Index(n), Eigen::Index(d)};
-            for (std::size_t r = 0; r < n; ++r)
-                for (std::size_t i = 0; i < d; ++i) m(Eigen::Index(r), Eigen::Index(i)) = double(part(which, r, 1)(0, head * d + i));
+            const qnt::kv_type type = which == 0 ? qnt::kv_type::f32 : which == 1 ? types.keys : types.values;
+            for (std::size_t r = 0; r < n; ++r) {
+                const stored_row row = stored(type, part(which, r, 1).row(0) + head * d);
+                for (std::size_t i = 0; i < d; ++i) m(Eigen::Index(r), Eigen::Index(i)) = double(row.numbers[i]) * double(row.scale);
+            }
             return m;
         };
         double worst = 0;
@@ -95,6 +116,61 @@ TEST_CASE("attention against Eigen in double, and in the normative order on ever
                 }
             });
         }
+}
+
+TEST_CASE("attention over f16 and int8 against Eigen in double, and in the normative order on every instruction set, across blocks") {
+    for (const char* types : {"f16", "int8", "f16,int8", "int8,f32", "f32,int8"})
+        for (const auto& [d, n] : {std::pair<std::size_t, std::size_t>{1, 9}, {3, 20}, {16, 70}, {33, 50}, {64, 135}, {100, 7}}) {
+            INFO(types << ", d " << d << ", n " << n);
+            problem p(2, d, n);
+            p.types = qnt::kv_types::parse(types).value();
+            const std::vector<float> expected = p.normative();
+            CHECK(p.worst_error(expected) <= 3e-5);
+            test::on_every_isa([&](auto) {
+                for (std::size_t step : {n, std::size_t{1}, std::size_t{5}, std::size_t{17}}) {
+                    INFO("in steps of " << step);
+                    CHECK(test::same_bits(p.run(step), expected));
+                }
+            });
+            reference::with_threads([&](auto& pool) { CHECK(test::same_bits(p.run(n, pool), expected)); });
+        }
+}
+
+TEST_CASE("attention of several sequences at once is that of each") {
+    std::vector<problem> problems;
+    for (const std::size_t n : {1u, 40u, 130u, 7u}) problems.emplace_back(3, 16, n);
+    problems[1].types = {qnt::kv_type::i8, qnt::kv_type::f16};
+    const auto run = [&](qnt::executor_ref executor) {
+        std::vector<qnt::kv_cache> caches;
+        std::vector<std::vector<float>> out;
+        std::vector<qnt::attention_rows> rows;
+        for (const problem& p : problems) {
+            caches.push_back(p.cache());
+            caches.back().append(0, p.part(1, 0, p.n), p.part(2, 0, p.n));
+            out.emplace_back(p.n * p.width());
+        }
+        for (std::size_t i = 0; i < problems.size(); ++i) {
+            const problem& p = problems[i];
+            rows.push_back({{out[i].data(), p.n, p.width()}, p.part(0, 0, p.n), &caches[i], 0});
+        }
+        qnt::attention(rows, 0, executor);
+        for (std::size_t i = 0; i < problems.size(); ++i) CHECK(test::same_bits(out[i], problems[i].normative()));
+    };
+    test::on_every_isa([&](auto) { run({}); });
+    reference::with_threads([&](auto& pool) { run(pool); });
+    test::chaotic_executor chaotic;
+    run(chaotic);
+}
+
+TEST_CASE("attention shows what int8 cannot hold") {
+    problem p(2, 8, 3);
+    p.types = {qnt::kv_type::i8, qnt::kv_type::i8};
+    p.qkv[3 * p.width() + p.width()] = std::numeric_limits<float>::infinity();  // a key of head 0 at position 1
+    test::on_every_isa([&](auto) {
+        const std::vector<float> out = p.run(3);
+        for (std::size_t position = 0; position < 3; ++position)
+            for (std::size_t i = 0; i < p.width(); ++i) CHECK(std::isnan(out[position * p.width() + i]) == (position > 0 && i < p.d));
+    });
 }
 
 TEST_CASE("attention on any number of threads") {

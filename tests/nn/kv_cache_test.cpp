@@ -11,8 +11,8 @@ TEST_CASE("kv_cache returns what was appended") {
         CHECK(cache.heads() == heads);
         CHECK(cache.head_dim() == d);
         CHECK(cache.capacity() == capacity);
-        CHECK(cache.type() == qnt::scalar_type::f32);
-        CHECK(cache.bytes() >= 2 * layers * heads * d * capacity * sizeof(float));
+        CHECK(cache.types().name() == "f32");
+        CHECK(cache.bytes() == 0);
 
         // Rows are parts of wider ones; layer 1 gets other numbers, in one piece.
         const std::size_t width = 2 * heads * d + 5;
@@ -40,6 +40,7 @@ TEST_CASE("kv_cache returns what was appended") {
                     }
         }
         CHECK(wrong == 0);
+        CHECK(cache.bytes() >= 2 * layers * heads * d * capacity * sizeof(float));
     }
 }
 
@@ -106,4 +107,122 @@ TEST_CASE("kv_cache appends many rows on any number of threads") {
                              cache.value(0, head, position, i) != all(position, head * d + i);
         CHECK(wrong == 0);
     });
+}
+
+TEST_CASE("kv_types by name") {
+    for (const char* text : {"f32", "f16", "int8", "f16,int8", "int8,f32"}) CHECK(qnt::kv_types::parse(text).value().name() == text);
+    CHECK(qnt::kv_types::parse("f16,f16").value().name() == "f16");
+    for (const char* text : {"", "f8", "f16,", ",f16", "f16,f16,f16", "F16", "f16, f16"}) {
+        const auto none = qnt::kv_types::parse(text);
+        REQUIRE(!none);
+        CHECK(none.error().code == qnt::errc::invalid_argument);
+        CHECK(none.error().message.find("'" + std::string(text) + "' is no type") == 0);
+    }
+}
+
+namespace {
+
+// One position of one head, keys and values stored in the given type.
+std::pair<std::vector<float>, std::vector<float>> stored(std::span<const float> row, qnt::kv_type type) {
+    qnt::kv_cache cache = qnt::kv_cache::create(1, 1, row.size(), 1, {type, type}).value();
+    const qnt::matrix_view<const float> x{row.data(), 1, row.size()};
+    cache.append(0, x, x);
+    std::pair<std::vector<float>, std::vector<float>> out;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+        out.first.push_back(cache.key(0, 0, 0, i));
+        out.second.push_back(cache.value(0, 0, 0, i));
+    }
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("kv_cache as f16 rounds to nearest even, on every instruction set") {
+    // every f16 but NaN, the midpoints to the next one, and their neighbours
+    std::vector<float> row;
+    for (std::uint32_t bits = 0; bits < 0x7c00; bits += 7) {
+        const double low = double(float(qnt::f16::from_bits(std::uint16_t(bits)))),
+                     high = bits + 1 < 0x7c00 ? double(float(qnt::f16::from_bits(std::uint16_t(bits + 1)))) : 65536.0;
+        const float middle = float((low + high) / 2);
+        for (const float x : {float(low), middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 1e9f)}) row.insert(row.end(), {x, -x});
+    }
+    row.insert(row.end(), {1e-30f, -1e-42f, 1e30f, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()});
+    const auto nearest = [](float x) {  // by the distance in double: an oracle without bit tricks
+        if (!(std::abs(x) < 65520.0f)) return x > 0 ? std::numeric_limits<float>::infinity() : -std::numeric_limits<float>::infinity();
+        int exponent = 0;
+        std::frexp(x, &exponent);
+        const double unit = std::ldexp(1.0, std::max(exponent - 11, -24));
+        return float(std::nearbyint(double(x) / unit) * unit);
+    };
+    test::on_every_isa([&](auto) {
+        const auto [keys, values] = stored(row, qnt::kv_type::f16);
+        std::size_t wrong = 0;
+        for (std::size_t i = 0; i < row.size(); ++i) wrong += keys[i] != nearest(row[i]) || values[i] != nearest(row[i]);
+        CHECK(wrong == 0);
+        const auto [nan_key, nan_value] = stored(std::vector<float>{1.0f, qnt::quiet_nan()}, qnt::kv_type::f16);
+        CHECK(nan_key[0] == 1.0f);
+        CHECK(std::isnan(nan_key[1]));
+        CHECK(std::isnan(nan_value[1]));
+    });
+}
+
+TEST_CASE("kv_cache as int8: absmax / 127, nearest even, at most half a step off, on every instruction set") {
+    for (const std::size_t d : {1u, 3u, 15u, 16u, 33u, 64u, 100u})
+        for (const float size : {1.0f, 1e-20f, 1e30f}) {
+            INFO("d " << d << ", size " << size);
+            std::vector<float> row = test::random_floats(d, unsigned(d), size);
+            row[d / 2] = -size;
+            const float top = std::abs(*std::max_element(row.begin(), row.end(), [](float a, float b) { return std::abs(a) < std::abs(b); }));
+            const float scale = top / 127.0f;
+            test::on_every_isa([&](auto) {
+                const auto [keys, values] = stored(row, qnt::kv_type::i8);
+                std::size_t wrong = 0;
+                for (std::size_t i = 0; i < d; ++i) {
+                    const float code = float(std::nearbyint(qnt::mul(row[i], 127.0f / top)));
+                    wrong += keys[i] != qnt::mul(code, scale) || values[i] != keys[i];
+                    wrong += std::abs(double(keys[i]) - double(row[i])) > double(scale) * 0.5001;
+                }
+                CHECK(wrong == 0);
+            });
+        }
+    test::on_every_isa([&](auto) {
+        for (const float x : stored(std::vector<float>(40, 0.0f), qnt::kv_type::i8).first) CHECK(x == 0.0f);
+        for (const float x : stored(std::vector<float>(40, -0x1p-97f), qnt::kv_type::i8).second) CHECK(x == 0.0f);
+        CHECK(stored(std::vector<float>(40, -0x1p-96f), qnt::kv_type::i8).second[39] == Approx(-0x1p-96f).epsilon(1e-6));
+        CHECK(stored(std::vector<float>{3.4e38f}, qnt::kv_type::i8).first[0] == Approx(3.4e38f).epsilon(1e-6));
+        for (const float bad : {qnt::quiet_nan(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()})
+            for (const auto& x : {stored(std::vector<float>{1, 2, bad, 3}, qnt::kv_type::i8).first,
+                                  stored(std::vector<float>{1, 2, bad, 3}, qnt::kv_type::i8).second})
+                CHECK(std::all_of(x.begin(), x.end(), [](float v) { return std::isnan(v); }));
+    });
+}
+
+TEST_CASE("kv_cache takes memory block by block and never moves it") {
+    for (const auto& [types, bytes] : {std::pair{"f32", 8u}, {"f16", 4u}, {"int8", 2u}, {"f16,int8", 3u}}) {
+        INFO(types);
+        constexpr std::size_t layers = 2, heads = 3, d = 32, block = qnt::kv_cache::block;
+        qnt::kv_cache cache = qnt::kv_cache::create(layers, heads, d, 10000, qnt::kv_types::parse(types).value()).value();
+        CHECK(cache.bytes() == 0);
+        const std::vector<float> rows = test::random_floats(200 * heads * d, 3);
+        const auto part = [&](std::size_t n) { return qnt::matrix_view<const float>{rows.data(), n, heads * d}; };
+        cache.append(0, part(1), part(1));
+        const std::size_t one = cache.bytes(), numbers = layers * heads * d * block * bytes;
+        CHECK(one >= numbers);
+        CHECK(one <= numbers + numbers / 4);  // and scales
+        const std::byte* const first = cache.view(0).head(0, 0);
+        cache.append(0, part(block - 1), part(block - 1));
+        CHECK(cache.bytes() == one);
+        cache.append(0, part(1), part(1));
+        CHECK(cache.bytes() == 2 * one);
+        cache.append(0, part(200), part(200));
+        CHECK(cache.bytes() == 5 * one);
+        cache.append(1, part(200), part(200));
+        CHECK(cache.bytes() == 5 * one);
+        CHECK(cache.view(0).head(0, 0) == first);
+        cache.clear();
+        CHECK(cache.bytes() == 5 * one);
+        CHECK(cache.reserve(321));
+        CHECK(cache.bytes() == 6 * one);
+        CHECK_THROWS_AS(cache.reserve(10001), qnt::contract_error);
+    }
 }

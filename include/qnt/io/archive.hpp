@@ -6,12 +6,18 @@
 //     out.set_metadata("source", "gpt2/model.safetensors");
 //     out.finish("gpt2.qnt").value();                           // atomic: the old file or the whole new one
 //
+//     out.declare("wte", qnt::any_format::parse("int4:32").value(), qnt::archive_layout::panels, {50257, 768});
+//     out.begin("gpt2.qnt").value();                            // or tensor by tensor: all are declared, then each is written
+//     out.write("wte", matrix).value();                         // and may go
+//     out.finish().value();
+//
 //     auto file = qnt::archive::map("gpt2.qnt").value();        // instant; load() copies into huge pages, faster to compute with
 //     auto wte  = file.get<qnt::nf4<64>>("wte").value();        // a view in place
 //
 // Opening checks the header, the index, their checksums and every length against the file, so that no view reaches outside of it.
 // verify() reads the data too: one CRC-32C per MiB, and numbers that no writer makes. docs/file-format.md has the byte tables.
 #pragma once
+#include <optional>
 #include <set>
 
 #include "archive_index.hpp"
@@ -41,37 +47,16 @@ inline result<void> verify_archive(std::span<const archive_tensor> tensors, std:
     return {};
 }
 
-inline void load_scalars(std::span<const std::byte> source, scalar_type type, std::span<float> out) {
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = load_scalar(source.data() + i * size_of(type), type);
+// A matrix as a tensor; one of an impossible shape has no data.
+inline archive_tensor archive_tensor_of(std::string name, const any_view<layout::panels>& w) {
+    archive_tensor t{std::move(name), {w.format, w.shape.group}, archive_layout::panels, {w.shape.rows, w.shape.cols}, {}, {}};
+    std::size_t bytes = 0;
+    if (tensor_bytes_of(t, bytes)) t.data = {w.data, bytes};
+    return t;
 }
 
-// Fills in the checksums of the tensors.
-inline result<void> write_archive(const std::string& path, std::span<archive_tensor> tensors, const archive_metadata& metadata,
-                                  executor_ref executor) {
-    for (archive_tensor& t : tensors) t.checksums = chunk_checksums(t.data, executor);
-    archive_header h;
-    h.tensors = static_cast<std::uint32_t>(tensors.size());
-    h.index_bytes = encode_archive_index(tensors, metadata, 0).size();  // the size does not depend on the offsets
-    h.data_offset = round_up(h.header_bytes + h.index_bytes, archive_page);
-    const std::string index = encode_archive_index(tensors, metadata, h.data_offset);
-    h.index_checksum = crc32c(std::as_bytes(std::span(index)));
-    h.file_bytes = h.data_offset;
-    for (const archive_tensor& t : tensors) h.file_bytes = round_up(h.file_bytes, line_bytes) + t.data.size();
-    const auto header = std::as_bytes(std::span(&h, 1));
-    h.checksum = crc32c(header.first(sizeof h - sizeof h.checksum));
-
-    auto file = atomic_file_writer::create(path);
-    if (!file) return file.error();
-    const std::vector<std::byte> zeros(archive_page);
-    const auto pad_to = [&](std::size_t alignment) { return file->write(std::span(zeros).first(round_up(file->size(), alignment) - file->size())); };
-    QNT_TRY(file->write(header));
-    QNT_TRY(file->write(std::as_bytes(std::span(index))));
-    QNT_TRY(pad_to(archive_page));
-    for (const archive_tensor& t : tensors) {
-        QNT_TRY(pad_to(line_bytes));
-        QNT_TRY(file->write(t.data));
-    }
-    return file->commit();
+inline void load_scalars(std::span<const std::byte> source, scalar_type type, std::span<float> out) {
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = load_scalar(source.data() + i * size_of(type), type);
 }
 
 }  // namespace QNT_BASELINE
@@ -79,10 +64,12 @@ inline result<void> write_archive(const std::string& path, std::span<archive_ten
 
 class archive {
 public:
-    // In place: nothing is read but the header and the index. See mapped_file for what must not happen to the file meanwhile.
+    // In place: nothing is read but the header and the index. The file must keep its bytes as long as this object: one that is cut
+    // short under it stops the program (SIGBUS), one that is written to changes the weights. Replacing it by renaming, as archive_writer
+    // does, is safe; for files that others may rewrite in place there is load().
     // Errors: not_found, io, invalid_argument, corrupt, unsupported (another major version).
     static result<archive> map(const std::string& path) { return from(path, file_bytes::map(path)); }
-    // Into huge pages of our own. Errors: also out_of_memory.
+    // Read with pread() into huge pages of our own; what becomes of the file then does not matter. Errors: also out_of_memory.
     static result<archive> load(const std::string& path) { return from(path, file_bytes::load(path)); }
     // Bytes that the caller keeps, aligned to 64; `name` is for messages.
     static result<archive> view(std::span<const std::byte> bytes, std::string name);
@@ -112,6 +99,8 @@ public:
     }
     // The same as f32, whichever of the three they are.
     result<std::vector<float>> read_f32(std::string_view name) const;
+    // Its data are not needed for now: see mapped_file::forget().
+    void forget(const archive_tensor& t) const noexcept { bytes_.forget(t.data); }
 
 private:
     static result<archive> from(std::string path, result<file_bytes> bytes);
@@ -125,11 +114,37 @@ private:
     detail::archive_index index_;
 };
 
-// Collects matrices and arrays and writes them. Views are borrowed: what they show must live until finish().
+// Writes an archive tensor by tensor, so that one of them is in memory at a time: the index lies before the data, so what will come is
+// declared first. After an error of write() or finish() only begin() is of use; without finish() nothing is left of the file.
 class archive_writer {
 public:
-    // Errors: invalid_argument (a name that was added, is not UTF-8 or longer than 64 KiB), unsupported (a format of your own: no name
-    // would tell a reader what it is).
+    // One more tensor; only before begin(). Errors: invalid_argument (a name that was declared, is not UTF-8 or longer than 64 KiB; a
+    // shape that cannot be), unsupported (a format of your own: no name would tell a reader what it is).
+    result<void> declare(std::string name, const any_format& format, archive_layout layout, std::vector<std::size_t> shape);
+
+    // Text beside the tensors: where the weights come from, how they were quantized. The last value of a key counts. Only before
+    // begin(). Errors: invalid_argument (not UTF-8, or longer than 2 GiB).
+    result<void> set_metadata(std::string key, std::string value);
+
+    // Opens a temporary file beside `path`: see atomic_file_writer. Errors: io, not_found, invalid_argument.
+    result<void> begin(const std::string& path);
+
+    // The bytes of the next tensor, in the order of the declarations. The executor computes the checksums. Errors: io,
+    // invalid_argument (another tensor's turn, or not what was declared).
+    result<void> write(std::string_view name, std::span<const std::byte> bytes, executor_ref executor = {});
+    result<void> write(std::string_view name, const any_view<layout::panels>& w, executor_ref executor = {});
+    result<void> write(std::string_view name, std::span<const float> values, executor_ref executor = {}) {
+        return write_array(name, values, executor);
+    }
+    result<void> write(std::string_view name, std::span<const f16> values, executor_ref executor = {}) { return write_array(name, values, executor); }
+    result<void> write(std::string_view name, std::span<const bf16> values, executor_ref executor = {}) {
+        return write_array(name, values, executor);
+    }
+
+    // Makes the file durable and visible. Errors: io, invalid_argument (a declared tensor was not written).
+    result<void> finish();
+
+    // For what is in memory anyway: declare() now, write() in finish(path). Views are borrowed: what they show must live until then.
     result<void> add(std::string name, const any_view<layout::panels>& w);
     result<void> add(std::string name, any_matrix&& w);                                  // kept until finish()
     template <format_type F> void add(std::string name, packed_matrix<F>&& w) = delete;  // would be gone before finish()
@@ -145,24 +160,30 @@ public:
         return add_array(std::move(name), values, std::move(shape));
     }
 
-    // Text beside the tensors: where the weights come from, how they were quantized. The last value of a key counts.
-    // Errors: invalid_argument (not UTF-8, or longer than 2 GiB).
-    result<void> set_metadata(std::string key, std::string value);
-
-    // Writes the file: see atomic_file_writer. The executor computes the checksums. Errors: io, not_found, invalid_argument.
+    // begin(), write() and finish() for all that was added.
     result<void> finish(const std::string& path, executor_ref executor = {});
 
 private:
+    template <class T> result<void> write_array(std::string_view name, std::span<const T> values, executor_ref executor) {
+        return write_as({std::string(name), format_of<dense_format<T>>(), archive_layout::array, {values.size()}, std::as_bytes(values), {}},
+                        executor);
+    }
     template <class T> result<void> add_array(std::string name, std::span<const T> values, std::vector<std::size_t> shape) {
         if (shape.empty()) shape = {values.size()};
         return add_tensor({std::move(name), format_of<dense_format<T>>(), archive_layout::array, std::move(shape), std::as_bytes(values), {}});
     }
     result<void> add_tensor(archive_tensor t);
+    result<void> write_as(const archive_tensor& t, executor_ref executor);  // of an array the shape is that of its declaration
+    static error fail(std::string_view name, const std::string& what, errc code = errc::invalid_argument) {
+        return {code, "archive_writer: tensor " + in_quotes(name) + ": " + what};
+    }
 
-    std::vector<archive_tensor> tensors_;
+    std::vector<archive_tensor> tensors_;  // data: of added ones, borrowed
     std::set<std::string, std::less<>> names_;
     std::vector<any_matrix> owned_;
     archive_metadata metadata_;
+    std::optional<atomic_file_writer> file_;  // between begin() and finish()
+    std::size_t written_ = 0;                 // tensors
 };
 
 inline result<archive> archive::from(std::string path, result<file_bytes> bytes) {
@@ -219,25 +240,100 @@ inline result<std::vector<float>> archive::read_f32(std::string_view name) const
     return out;
 }
 
-inline result<void> archive_writer::add_tensor(archive_tensor t) {
-    const auto fail = [&](errc code, const std::string& what) { return error{code, "archive_writer: tensor " + in_quotes(t.name) + ": " + what}; };
-    if (t.name.size() > 0xffff || !is_utf8(t.name)) return fail(errc::invalid_argument, "the name must be UTF-8 of at most 65535 bytes");
-    const auto known = any_format::parse(t.format.name());
-    if (!known || !(*known == t.format)) return fail(errc::unsupported, "an archive cannot name its format " + in_quotes(t.format.name()));
+inline result<void> archive_writer::declare(std::string name, const any_format& format, archive_layout layout, std::vector<std::size_t> shape) {
+    constexpr std::size_t most = std::size_t{1} << 48;  // its checksums are counted with 32 bits, as bytes
+    archive_tensor t{std::move(name), format, layout, std::move(shape), {}, {}};
+    if (file_) return fail(t.name, "is declared after begin()");
+    if (t.name.size() > 0xffff || !is_utf8(t.name)) return fail(t.name, "the name must be UTF-8 of at most 65535 bytes");
+    const auto known = any_format::parse(format.name());
+    if (!known || !(*known == format)) return fail(t.name, "an archive cannot name its format " + in_quotes(format.name()), errc::unsupported);
     std::size_t bytes = 0;
-    if (t.shape.size() > 0xffff || !detail::tensor_bytes_of(t, bytes) || bytes != t.data.size())
-        return fail(errc::invalid_argument,
-                    "shape " + detail::archive_shape_text(t.shape) + " does not fit its " + std::to_string(t.data.size()) + " bytes");
-    if (!names_.insert(t.name).second) return fail(errc::invalid_argument, "was added before");
+    if (t.shape.size() > 0xffff || !detail::tensor_bytes_of(t, bytes) || bytes > most)
+        return fail(t.name, "shape " + detail::archive_shape_text(t.shape) + " is impossible for " + format.name());
+    if (!names_.insert(t.name).second) return fail(t.name, "was added before");
     tensors_.push_back(std::move(t));
     return {};
 }
 
-inline result<void> archive_writer::add(std::string name, const any_view<layout::panels>& w) {
-    archive_tensor t{std::move(name), {w.format, w.shape.group}, archive_layout::panels, {w.shape.rows, w.shape.cols}, {}, {}};
+inline result<void> archive_writer::set_metadata(std::string key, std::string value) {
+    const auto bad = [&](const char* what) { return error{errc::invalid_argument, "archive_writer: metadata " + in_quotes(key) + what}; };
+    if (file_) return bad(" come after begin()");
+    if (!is_utf8(key) || !is_utf8(value) || key.size() >> 31 || value.size() >> 31) return bad(": key and value must be UTF-8 of less than 2 GiB");
+    const auto at = std::find_if(metadata_.begin(), metadata_.end(), [&](const auto& m) { return m.first == key; });
+    if (at != metadata_.end()) at->second = std::move(value);
+    else metadata_.emplace_back(std::move(key), std::move(value));
+    return {};
+}
+
+// Leaves room for header and index: until finish() the file begins with zeros, which no reader takes for an archive.
+inline result<void> archive_writer::begin(const std::string& path) {
+    file_.reset();
+    written_ = 0;
+    std::size_t total = 0;
+    for (archive_tensor& t : tensors_) {
+        const std::size_t bytes = detail::tensor_bytes_of(t);
+        if (__builtin_add_overflow(total, bytes, &total) || total >> 62) return fail(t.name, "the file would be larger than 2^62 bytes");
+        t.checksums.assign(ceil_div(bytes, detail::archive_chunk), 0);
+    }
+    auto file = atomic_file_writer::create(path);
+    if (!file) return file.error();
+    const std::string front(detail::encode_archive_front(tensors_, metadata_).size(), '\0');
+    QNT_TRY(file->write(std::as_bytes(std::span(front))));
+    QNT_TRY(file->pad_to(detail::archive_page));
+    file_.emplace(std::move(*file));
+    return {};
+}
+
+inline result<void> archive_writer::write(std::string_view name, std::span<const std::byte> bytes, executor_ref executor) {
+    if (!file_) return fail(name, "is written before begin()");
+    if (written_ == tensors_.size() || tensors_[written_].name != name)
+        return fail(name, written_ == tensors_.size() ? "all declared tensors are written" : "the next one is " + in_quotes(tensors_[written_].name));
+    archive_tensor& t = tensors_[written_];
+    if (const std::size_t needed = detail::tensor_bytes_of(t); bytes.size() != needed)
+        return fail(name, "has " + std::to_string(bytes.size()) + " bytes, shape " + detail::archive_shape_text(t.shape) + " of " + t.format.name() +
+                              " needs " + std::to_string(needed));
+    t.checksums = detail::chunk_checksums(bytes, executor);
+    QNT_TRY(file_->pad_to(line_bytes));
+    QNT_TRY(file_->write(bytes));
+    ++written_;
+    return {};
+}
+
+inline result<void> archive_writer::write_as(const archive_tensor& t, executor_ref executor) {
+    if (written_ == tensors_.size() || tensors_[written_].name != t.name) return write(t.name, t.data, executor);  // which says so
+    const archive_tensor& declared = tensors_[written_];
+    const auto text = [](const archive_tensor& x) { return x.format.name() + ' ' + detail::archive_shape_text(x.shape); };
+    const bool is_shape_known = t.layout == archive_layout::panels;
+    if (t.layout != declared.layout || !(t.format == declared.format) || (is_shape_known && t.shape != declared.shape))
+        return fail(t.name, "is " + text(t) + ", declared was " + text(declared));
+    return write(t.name, t.data, executor);
+}
+
+inline result<void> archive_writer::write(std::string_view name, const any_view<layout::panels>& w, executor_ref executor) {
+    return write_as(detail::archive_tensor_of(std::string(name), w), executor);
+}
+
+inline result<void> archive_writer::finish() {
+    if (!file_) return error{errc::invalid_argument, "archive_writer: finish() without begin()"};
+    if (written_ < tensors_.size()) return fail(tensors_[written_].name, "was declared, but not written");
+    const std::string front = detail::encode_archive_front(tensors_, metadata_);
+    QNT_TRY(file_->write_at(0, std::as_bytes(std::span(front))));
+    QNT_TRY(file_->commit());
+    file_.reset();
+    return {};
+}
+
+inline result<void> archive_writer::add_tensor(archive_tensor t) {
     std::size_t bytes = 0;
-    if (detail::tensor_bytes_of(t, bytes)) t.data = {w.data, bytes};
-    return add_tensor(std::move(t));
+    if (detail::tensor_bytes_of(t, bytes) && bytes != t.data.size())
+        return fail(t.name, "shape " + detail::archive_shape_text(t.shape) + " does not fit its " + std::to_string(t.data.size()) + " bytes");
+    QNT_TRY(declare(std::move(t.name), t.format, t.layout, std::move(t.shape)));
+    tensors_.back().data = t.data;
+    return {};
+}
+
+inline result<void> archive_writer::add(std::string name, const any_view<layout::panels>& w) {
+    return add_tensor(detail::archive_tensor_of(std::move(name), w));
 }
 
 inline result<void> archive_writer::add(std::string name, any_matrix&& w) {
@@ -246,17 +342,15 @@ inline result<void> archive_writer::add(std::string name, any_matrix&& w) {
     return {};
 }
 
-inline result<void> archive_writer::set_metadata(std::string key, std::string value) {
-    if (!is_utf8(key) || !is_utf8(value) || key.size() >> 31 || value.size() >> 31)
-        return error{errc::invalid_argument, "archive_writer: metadata " + in_quotes(key) + ": key and value must be UTF-8 of less than 2 GiB"};
-    const auto at = std::find_if(metadata_.begin(), metadata_.end(), [&](const auto& m) { return m.first == key; });
-    if (at != metadata_.end()) at->second = std::move(value);
-    else metadata_.emplace_back(std::move(key), std::move(value));
-    return {};
-}
-
 inline result<void> archive_writer::finish(const std::string& path, executor_ref executor) {
-    return detail::write_archive(path, tensors_, metadata_, executor);
+    const auto write_all = [&]() -> result<void> {
+        QNT_TRY(begin(path));
+        for (const archive_tensor& t : tensors_) QNT_TRY(write(t.name, t.data, executor));
+        return finish();
+    };
+    const auto r = write_all();
+    file_.reset();
+    return r;
 }
 
 }  // namespace qnt

@@ -110,6 +110,12 @@ inline bool tensor_bytes_of(const archive_tensor& t, std::size_t& bytes) {
     return t.layout == archive_layout::panels ? panel_bytes_of(t.format, t.shape, bytes) : array_bytes_of(t.format, t.shape, bytes);
 }
 
+// Where it is known to be possible.
+inline std::size_t tensor_bytes_of(const archive_tensor& t) {
+    std::size_t bytes = 0;
+    return tensor_bytes_of(t, bytes) ? bytes : 0;
+}
+
 inline std::string archive_shape_text(std::span<const std::size_t> shape) {
     std::string s = "[";
     for (std::size_t i = 0; i < shape.size() && i < 8; ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
@@ -269,14 +275,15 @@ inline result<archive_index> read_archive_index(std::span<const std::byte> file)
     return index;
 }
 
-// The reverse: where each tensor goes, and the bytes of the index.
-inline std::string encode_archive_index(std::span<const archive_tensor> tensors, const archive_metadata& metadata, std::size_t data_offset) {
+// The reverse: the bytes of the index, when the data begin at data_offset. Their number depends neither on it nor on the checksums.
+inline std::string encode_archive_index(std::span<const archive_tensor> tensors, const archive_metadata& metadata, std::size_t data_offset,
+                                        std::uint64_t& file_bytes) {
     const auto put = [](std::string& out, auto v) { out.append(reinterpret_cast<const char*>(&v), sizeof v); };
     const auto put_text = [&](std::string& out, std::string_view s) { put(out, static_cast<std::uint32_t>(s.size())), out += s; };
     std::string index, record;
-    std::uint64_t end = data_offset;
+    file_bytes = data_offset;
     for (const archive_tensor& t : tensors) {
-        const std::uint64_t offset = round_up(end, line_bytes);
+        const std::uint64_t offset = round_up(file_bytes, line_bytes), bytes = tensor_bytes_of(t);
         record.clear();
         put_text(record, t.name);
         put_text(record, t.format.name());
@@ -285,14 +292,26 @@ inline std::string encode_archive_index(std::span<const archive_tensor> tensors,
         put(record, static_cast<std::uint16_t>(t.shape.size()));
         for (const std::uint64_t n : t.shape) put(record, n);
         put(record, offset);
-        put(record, static_cast<std::uint64_t>(t.data.size()));
+        put(record, bytes);
         for (const std::uint32_t c : t.checksums) put(record, c);
         put_text(index, record);
-        end = offset + t.data.size();
+        file_bytes = offset + bytes;
     }
     put(index, static_cast<std::uint32_t>(metadata.size()));
     for (const auto& [key, value] : metadata) put_text(index, key), put_text(index, value);
     return index;
+}
+
+// Header and index, as a file begins with them.
+inline std::string encode_archive_front(std::span<const archive_tensor> tensors, const archive_metadata& metadata) {
+    archive_header h;
+    h.tensors = static_cast<std::uint32_t>(tensors.size());
+    h.index_bytes = encode_archive_index(tensors, metadata, 0, h.file_bytes).size();
+    h.data_offset = round_up(h.header_bytes + h.index_bytes, archive_page);
+    const std::string index = encode_archive_index(tensors, metadata, h.data_offset, h.file_bytes);
+    h.index_checksum = crc32c(std::as_bytes(std::span(index)));
+    h.checksum = crc32c(std::as_bytes(std::span(&h, 1)).first(sizeof h - sizeof h.checksum));
+    return std::string(reinterpret_cast<const char*>(&h), sizeof h) + index;
 }
 
 // Values in panels that no writer makes and kernels need not expect: a scale that is not finite, a zero point beyond its bits, the

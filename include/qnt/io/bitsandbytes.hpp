@@ -17,7 +17,6 @@
 #include <numeric>
 
 #include "checkpoint.hpp"
-#include "json.hpp"
 
 namespace qnt {
 
@@ -54,11 +53,6 @@ inline result<void> parse_quant_state(std::string_view text, bool nested, bitsan
     bool has_shape = false, has_offset = false;
     json_reader in(text);
     const auto field = [&](std::string_view key) -> result<void> {
-        const auto assign = [](auto& to, auto value) -> result<void> {
-            if (!value) return value.error();
-            to = std::move(*value);
-            return {};
-        };
         if (key == "quant_type") return assign(type, in.string());
         if (key == "blocksize") return assign(t.blocksize, in.uint64());
         if (key == "dtype") return assign(t.dtype, in.string());

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "../any_format.hpp"
+#include "json.hpp"
 #include "safetensors.hpp"
 
 namespace qnt {
@@ -36,6 +37,17 @@ inline result<std::span<const std::byte>> find_part(const safetensors_file& file
     return t.data;
 }
 
+// A tensor [rows, cols] of 32-bit words, as GPTQ and AWQ pack codes into.
+inline result<const safetensors_tensor*> find_words(const safetensors_file& file, std::string_view name) {
+    const auto found = file.find(name);
+    if (!found) return found;
+    const safetensors_tensor& t = **found;
+    if (t.dtype != safetensors_dtype::i32)
+        return bad_tensor(file, name, "dtype " + in_quotes(t.dtype_text) + ", only I32 words can be read", errc::unsupported);
+    if (t.shape.size() != 2 || t.elements == 0) return bad_tensor(file, name, "shape " + shape_text(t.shape) + ", must be of rank 2 and not empty");
+    return found;
+}
+
 inline result<void> check_finite(const safetensors_file& file, std::string_view name, std::span<const float> values) {
     for (std::size_t i = 0; i < values.size(); ++i)
         if (!is_finite(values[i])) return bad_tensor(file, name, "element " + std::to_string(i) + " is not a finite number", errc::not_finite);
@@ -51,6 +63,30 @@ inline result<std::vector<float>> read_part_f32(const safetensors_file& file, st
     auto values = file.read_f32(name);
     if (values) QNT_TRY(check_finite(file, name, *values));
     return values;
+}
+
+// The fields of a JSON object, or of its member "quantization_config" if it has one: field(reader, key) -> result<void> reads one value.
+// Fields that are null count as missing.
+template <class Field> result<void> read_quantization_config(std::string_view text, Field&& field) {
+    constexpr std::string_view member = "quantization_config";
+    bool is_inside = false;
+    json_reader look(text);
+    QNT_TRY(look.object([&](std::string_view key) {
+        is_inside = is_inside || key == member;
+        return look.skip();
+    }));
+    QNT_TRY(look.end());
+    json_reader in(text);
+    const auto read = [&](std::string_view key) -> result<void> {
+        const auto r = in.next() == json_kind::null ? in.null() : field(in, key);
+        return r ? r : error{r.error().code, "field " + in_quotes(key) + ": " + r.error().message};
+    };
+    return in.object([&](std::string_view key) { return !is_inside ? read(key) : key == member ? in.object(read) : in.skip(); });
+}
+template <class T, class U> result<void> assign(T& to, result<U> value) {
+    if (!value) return value.error();
+    to = std::move(*value);
+    return {};
 }
 
 inline std::uint32_t load_u32(const std::byte* p) {

@@ -1,12 +1,12 @@
 // Files: mapped, read into huge pages, and written so that no reader ever sees half of one. POSIX.
 #pragma once
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <span>
@@ -93,6 +93,14 @@ public:
     }
     std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
+    // Gives the memory of whole pages of `part` back: the next access reads them from the file again. For those who read a file that is
+    // larger than they want to be.
+    void forget(std::span<const std::byte> part) const noexcept {
+        const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), begin = static_cast<std::size_t>(part.data() - bytes_.data());
+        const std::size_t first = round_up(begin, page), end = (begin + part.size()) / page * page;
+        if (first < end) ::madvise(const_cast<std::byte*>(bytes_.data()) + first, end - first, MADV_DONTNEED);
+    }
+
 private:
     std::span<const std::byte> bytes_;
 };
@@ -100,10 +108,13 @@ private:
 inline namespace QNT_BASELINE {
 
 // All bytes of a file in memory of our own (huge pages from 1 MiB on). Errors: not_found, io (also: shrank while it was read),
-// invalid_argument (not a regular file), out_of_memory.
-inline result<aligned_buffer> read_file(const std::string& path) {
+// invalid_argument (not a regular file, or larger than max_bytes), out_of_memory.
+inline result<aligned_buffer> read_file(const std::string& path, std::size_t max_bytes = ~std::size_t{0}) {
     auto f = detail::open_regular(path);
     if (!f) return f.error();
+    if (f->size > max_bytes)
+        return error{errc::invalid_argument,
+                     printable(path, 4096) + ": has " + std::to_string(f->size) + " bytes, more than the " + std::to_string(max_bytes) + " allowed"};
     auto buffer = aligned_buffer::allocate(f->size);
     if (!buffer) return error{buffer.error().code, printable(path, 4096) + ": " + buffer.error().message};
     for (std::size_t at = 0; at < f->size;) {
@@ -142,6 +153,10 @@ public:
         return file_bytes(std::move(*b));
     }
     std::span<const std::byte> bytes() const noexcept { return bytes_; }
+    // See mapped_file; a copy stays.
+    void forget(std::span<const std::byte> part) const noexcept {
+        if (!mapped_.bytes().empty()) mapped_.forget(part);
+    }
 
 private:
     mapped_file mapped_;
@@ -151,7 +166,7 @@ private:
 
 // Writes a file that appears under its name only when it is complete and on the disk: the bytes go to a temporary file in the same
 // folder, which commit() renames. Whatever happens before leaves the old file as it was, and the destructor removes the temporary
-// one (a killed process leaves it, named `.qnt-tmp-*`). An existing file keeps its permissions, a symbolic link stays one.
+// one (a killed process leaves it, named `.qnt-tmp-NAME-N`; the next writer of this file removes it). An existing file keeps its permissions, a symbolic link stays one.
 class atomic_file_writer {
 public:
     // Errors: io, not_found (no such folder), invalid_argument (the name is that of a folder or device).
@@ -159,13 +174,23 @@ public:
 
     atomic_file_writer(atomic_file_writer&& other) noexcept
         : handle_(std::move(other.handle_)), path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, {})), size_(other.size_) {}
-    atomic_file_writer& operator=(atomic_file_writer&&) = delete;
+    atomic_file_writer& operator=(atomic_file_writer&& other) noexcept {
+        std::swap(handle_, other.handle_);
+        std::swap(path_, other.path_);
+        std::swap(temporary_, other.temporary_);
+        std::swap(size_, other.size_);
+        return *this;
+    }
     ~atomic_file_writer() {
         if (!temporary_.empty()) ::unlink(temporary_.c_str());
     }
 
     // Appends. After an error the writer is of no further use.
     result<void> write(std::span<const std::byte> bytes);
+    // Zeros up to the next multiple of `alignment`.
+    result<void> pad_to(std::size_t alignment);
+    // Replaces bytes that were written before.
+    result<void> write_at(std::size_t offset, std::span<const std::byte> bytes);
     // Makes the file durable and visible. Once.
     result<void> commit();
     std::size_t size() const noexcept { return size_; }  // bytes written so far
@@ -180,8 +205,6 @@ private:
 };
 
 namespace detail {
-inline std::atomic<unsigned> temporary_files{0};
-
 inline namespace QNT_BASELINE {
 
 inline std::string folder_of(const std::string& path) {
@@ -189,22 +212,37 @@ inline std::string folder_of(const std::string& path) {
     return slash == std::string::npos ? "." : path.substr(0, slash + 1);
 }
 
-// Opens a new file in the folder of `path`; its name goes to `name`.
+// Is `fd` the file of this name still, and locked by us? `unless_known`: the answer where the file system has no locks.
+inline bool holds(int fd, const std::string& name, bool unless_known) {
+    struct stat own {
+    }, named{};
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0 && (errno == EWOULDBLOCK || !unless_known)) return false;
+    return ::fstat(fd, &own) == 0 && ::lstat(name.c_str(), &named) == 0 && own.st_ino == named.st_ino && own.st_dev == named.st_dev;
+}
+
+// Opens a new file in the folder of `path`; its name, which tells that of `path`, goes to `name`. Who writes such a file keeps it locked:
+// one that is not was left by a killed process, and is removed.
 inline file_handle open_temporary(const std::string& path, std::string& name) {
-    for (int attempt = 0; attempt < 100; ++attempt) {  // a name can be taken by what a killed process left
-        name = folder_of(path) + "/.qnt-tmp-" + std::to_string(::getpid()) + '-' + std::to_string(temporary_files++);
-        const int fd = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0 || errno != EEXIST) return file_handle(fd);
+    const std::string stem = folder_of(path) + "/.qnt-tmp-" + path.substr(path.rfind('/') + 1).substr(0, 200) + '-';
+    for (int attempt = 0; attempt < 1000; ++attempt) {
+        name = stem + std::to_string(attempt / 2);  // each twice: what was left behind is gone the second time
+        file_handle file(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+        if (file.get() < 0 && errno != EEXIST) return file;
+        if (file.get() >= 0 && holds(file.get(), name, true)) return file;
+        const file_handle old(file.get() >= 0 ? -1 : ::open(name.c_str(), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+        if (old.get() >= 0 && holds(old.get(), name, false)) ::unlink(name.c_str());
     }
+    errno = EEXIST;
     return {};
 }
 
-inline result<void> write_all(int fd, const std::string& path, std::span<const std::byte> bytes) {
+inline result<void> write_all(int fd, const std::string& path, std::span<const std::byte> bytes, std::size_t offset) {
     while (!bytes.empty()) {
-        const ::ssize_t n = ::write(fd, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
+        const ::ssize_t n = ::pwrite(fd, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30), static_cast<::off_t>(offset));
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return system_error(path, "cannot write (nothing was changed)");
         bytes = bytes.subspan(static_cast<std::size_t>(n));
+        offset += static_cast<std::size_t>(n);
     }
     return {};
 }
@@ -234,9 +272,26 @@ inline result<atomic_file_writer> atomic_file_writer::create(const std::string& 
 }
 
 inline result<void> atomic_file_writer::write(std::span<const std::byte> bytes) {
-    QNT_TRY(detail::write_all(handle_.get(), path_, bytes));
+    QNT_TRY(detail::write_all(handle_.get(), path_, bytes, size_));
     size_ += bytes.size();
     return {};
+}
+
+inline result<void> atomic_file_writer::pad_to(std::size_t alignment) {
+    const std::byte zeros[4096] = {};
+    for (std::size_t rest = round_up(size_, alignment) - size_; rest > 0;) {
+        const std::size_t n = std::min(rest, sizeof zeros);
+        QNT_TRY(write(std::span(zeros).first(n)));
+        rest -= n;
+    }
+    return {};
+}
+
+inline result<void> atomic_file_writer::write_at(std::size_t offset, std::span<const std::byte> bytes) {
+    if (offset > size_ || bytes.size() > size_ - offset)
+        detail::contract_violation("atomic_file_writer::write_at(): bytes from " + std::to_string(offset) + " on, " + std::to_string(bytes.size()) +
+                                   " of them, were not all written before");
+    return detail::write_all(handle_.get(), path_, bytes, offset);
 }
 
 inline result<void> atomic_file_writer::commit() {

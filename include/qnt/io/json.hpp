@@ -253,7 +253,7 @@ public:
     using storage = std::variant<std::monostate, bool, number, std::string, array, object>;  // in the order of json_kind
 
     json_value() = default;
-    json_value(storage value, std::size_t offset);
+    json_value(storage&& value, std::size_t offset);
 
     json_kind kind() const { return static_cast<json_kind>(value_.index()); }
     std::size_t offset() const { return offset_; }  // bytes from the start of the text
@@ -278,7 +278,7 @@ struct json_member {
     json_value value;
 };
 
-inline json_value::json_value(storage value, std::size_t offset) : value_(std::move(value)), offset_(offset) {}
+inline json_value::json_value(storage&& value, std::size_t offset) : value_(std::move(value)), offset_(offset) {}
 inline error json_value::unexpected(const char* wanted) const {
     const number* n = std::get_if<number>(&value_);
     return {errc::corrupt,
@@ -328,7 +328,7 @@ inline result<json_value> read_json_value(json_reader& in, std::size_t& values_l
     const json_kind kind = in.next();
     const std::size_t offset = in.offset();
     if (values_left-- == 0) return in.fail("more than " + std::to_string(json_max_values) + " values");
-    const auto node = [&](json_value::storage v) { return json_value(std::move(v), offset); };
+    const auto node = [&](json_value::storage&& v) { return json_value(std::move(v), offset); };
     if (kind == json_kind::boolean) {
         auto v = in.boolean();
         return v ? result<json_value>(node(*v)) : v.error();

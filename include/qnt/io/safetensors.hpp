@@ -72,6 +72,8 @@ public:
     result<std::vector<float>> read_f32(std::string_view name) const;
     // The same into out[elements]. Errors: also invalid_argument (another size).
     result<void> read_f32(std::string_view name, std::span<float> out) const;
+    // Its data are not needed for now: see mapped_file::forget().
+    void forget(const safetensors_tensor& t) const noexcept { bytes_.forget(t.data); }
 
 private:
     static result<safetensors_file> from(std::string path, result<file_bytes> bytes);

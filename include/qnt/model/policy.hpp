@@ -4,7 +4,8 @@
 //     qnt::policy p{{"*.ln_*", qnt::keep<float>}, {"wte", qnt::use<qnt::int8_channel>}, {"*", qnt::use<qnt::int4<32>>}};
 //     auto p = qnt::policy::parse(R"([["wte", "int8_channel"], ["*", "int4:32"]])");      // the same as JSON: [pattern, format] pairs
 //
-// In a pattern * stands for any characters (dots too), ? for one.
+// In a pattern * stands for any characters (dots too), ? for one. The ".weight" behind the name of a tensor may be left out: "wte" is
+// the rule of "wte.weight" too.
 #pragma once
 #include <initializer_list>
 #include <string>
@@ -98,8 +99,9 @@ inline result<policy> parse(std::string_view text) {
 inline result<policy> policy::parse(std::string_view json) { return policy_detail::parse(json); }
 
 inline result<any_format> policy::format_for(std::string_view tensor) const {
+    const std::string_view name = tensor.ends_with(".weight") ? tensor.substr(0, tensor.size() - 7) : tensor;
     for (const policy_rule& r : rules_)
-        if (glob_match(r.pattern, tensor)) return r.format;
+        if (glob_match(r.pattern, tensor) || glob_match(r.pattern, name)) return r.format;
     return error{errc::not_found, "policy: no rule matches tensor '" + std::string(tensor) + "'; end the list with a rule for \"*\""};
 }
 

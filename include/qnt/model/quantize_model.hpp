@@ -4,11 +4,14 @@
 //     in.push_back({"h.0.mlp.c_fc", {768, 3072}, true, [&] { return file.read_f32("h.0.mlp.c_fc.weight"); }});
 //     qnt::model_report report = qnt::quantize_model(in, policy, "gpt2.qnt", {}, pool).value();
 //
+//     qnt::plan_model(in, policy).value().effective_bits();                            // what it will be, before anything is read
+//
 // Matrices (rank 2) get the format of the first rule that matches their name. Other ranks have no panels: they stay f32 arrays, or
 // become f16 or bf16 where their rule says so; the report lists them as kept.
 #pragma once
-#include <deque>
 #include <functional>
+#include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,9 +22,14 @@ namespace qnt {
 
 struct checkpoint_tensor {
     std::string name;
-    std::vector<std::size_t> shape;                    // as stored, row-major
-    bool transposed = false;                           // a matrix stored as [in, out], as GPT-2's Conv1D: said by the loader, never guessed
-    std::function<result<std::vector<float>>()> read;  // all elements, row-major; called once, when its turn comes
+    std::vector<std::size_t> shape;                              // as stored, row-major
+    bool transposed = false;                                     // a matrix stored as [in, out], as GPT-2's Conv1D: said by the loader, never guessed
+    std::function<result<std::vector<float>>()> read = nullptr;  // all elements, row-major; called once, when its turn comes
+    bool is_array = false;                                       // no factor of products, though it may have two dimensions: numbers are kept
+    std::string stored_as = {};                                  // for people: "F16", "Q4_0", "nf4:64"
+    // Where the stored numbers are those of a format of qnt, codes and scales: which one, and how to have them without any loss.
+    std::optional<any_format> packed_format = {};
+    std::function<result<any_matrix>()> read_packed = nullptr;  // [rows, cols] as stored, whatever `transposed` says
 };
 using checkpoint = std::vector<checkpoint_tensor>;
 
@@ -30,6 +38,7 @@ struct tensor_report {
     std::vector<std::size_t> shape;  // [out, in] of matrices
     any_format format;
     bool kept = false;           // not a matrix: numbers as they were, in `format`
+    bool lossless = false;       // codes and scales of the checkpoint as they were
     quantization_report report;  // of matrices; of kept tensors the bytes only
 };
 
@@ -47,15 +56,42 @@ struct quantize_model_options {
 };
 
 namespace detail {
-
-// Arrays that an archive_writer borrows until it is done.
-template <class T> using kept_arrays = std::deque<std::vector<T>>;
-
 inline namespace QNT_BASELINE {
 
-template <scalar T>
-result<void> keep_array(archive_writer& out, kept_arrays<T>& kept, const std::string& name, const std::vector<float>& values,
-                        const std::vector<std::size_t>& shape) {
+inline error of_tensor(const checkpoint_tensor& t, const error& e) { return {e.code, "tensor '" + t.name + "': " + e.message}; }
+
+inline result<std::size_t> elements_of(const checkpoint_tensor& t) {
+    std::size_t n = 1;
+    for (const std::size_t d : t.shape)
+        if (__builtin_mul_overflow(n, d, &n)) return error{errc::invalid_argument, "the number of its elements overflows 64 bits"};
+    return n;
+}
+
+// What becomes of a tensor, as far as its name and shape say.
+inline result<tensor_report> plan_tensor(const checkpoint_tensor& t, const policy& rules) {
+    const auto format = rules.format_for(t.name);
+    if (!format) return format.error();
+    const auto elements = elements_of(t);
+    if (!elements) return elements.error();
+    tensor_report r{t.name, t.shape, *format, t.is_array || t.shape.size() != 2, false, {}};
+    if (r.kept && !format->info.is_dense()) r.format = format_of<dense_format<float>>();
+    if (!r.kept && t.transposed) std::swap(r.shape[0], r.shape[1]);
+    r.lossless = !r.kept && !t.transposed && t.read_packed && t.packed_format == *format;
+    std::size_t bytes = 0;
+    if (!(r.kept ? array_bytes_of(r.format, r.shape, bytes) : panel_bytes_of(r.format, r.shape, bytes)))
+        return error{errc::invalid_argument, "shape " + archive_shape_text(r.shape) + " is impossible for " + r.format.name()};
+    if (r.kept) {
+        r.report.bytes = bytes;
+    } else {
+        const packed_shape shape = format->shape(r.shape[0], r.shape[1]);
+        r.report.bytes = stored_bytes(format->info, shape);
+        r.report.bits = bits_per_weight(format->info, shape);
+        r.report.groups = rows_layout::scale_count(format->info, shape);
+    }
+    return r;
+}
+
+template <scalar T> result<void> keep_array(archive_writer& out, const std::string& name, const std::vector<float>& values, executor_ref executor) {
     std::vector<T> narrow;
     narrow.reserve(values.size());
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -64,84 +100,108 @@ result<void> keep_array(archive_writer& out, kept_arrays<T>& kept, const std::st
         if (!is_finite(float(narrow[i])))
             return error{errc::scale_range, "element " + std::to_string(i) + " overflows " + name_of(scalar_type_of<T>) + "; keep it as f32"};
     }
-    kept.push_back(std::move(narrow));
-    return out.add(name, std::span<const T>(kept.back()), shape);
+    return out.write(name, std::span<const T>(narrow), executor);
 }
 
-// One tensor of a checkpoint into the archive.
-class model_quantizer {
-public:
-    model_quantizer(const policy& rules, bool strict, executor_ref executor) : rules_(rules), strict_(strict), executor_(executor) {}
+inline result<std::vector<float>> read_all(const checkpoint_tensor& t) {
+    const auto elements = elements_of(t);
+    if (!elements) return elements.error();
+    auto values = t.read();
+    if (values && values->size() != *elements)
+        return error{errc::invalid_argument,
+                     "the loader read " + std::to_string(values->size()) + " elements, the shape has " + std::to_string(*elements)};
+    return values;
+}
 
-    result<tensor_report> add(const checkpoint_tensor& t) {
-        const auto format = rules_.format_for(t.name);
-        if (!format) return format.error();
-        const auto values = t.read();
-        if (!values) return values.error();
-        std::size_t elements = 1;
-        for (const std::size_t d : t.shape) elements *= d;
-        if (values->size() != elements)
-            return error{errc::invalid_argument,
-                         "the loader read " + std::to_string(values->size()) + " elements, the shape has " + std::to_string(elements)};
-        tensor_report r{t.name, t.shape, *format, t.shape.size() != 2, {}};
-        QNT_TRY(r.kept ? keep(r, *values) : quantize_matrix(r, *values, t.transposed));
-        return r;
-    }
-    result<void> finish(const std::string& path, const std::vector<std::pair<std::string, std::string>>& metadata) {
-        QNT_TRY(out_.set_metadata("policy", rules_.to_json()));
-        for (const auto& [key, value] : metadata) QNT_TRY(out_.set_metadata(key, value));
-        return out_.finish(path, executor_);
-    }
+// The stored codes as planned, with the report of quantizing them without error.
+inline result<any_matrix> take_packed(const checkpoint_tensor& t, tensor_report& plan) {
+    auto packed = t.read_packed();
+    if (!packed) return packed;
+    if (!(packed->format() == plan.format) || packed->rows() != plan.shape[0] || packed->cols() != plan.shape[1])
+        return error{errc::invalid_argument, "the loader read " + packed->format().name() + " " + shape_text(packed->rows(), packed->cols()) +
+                                                 ", it says " + plan.format.name() + " " + archive_shape_text(plan.shape)};
+    plan.report.rows = packed->rows();
+    plan.report.cols = packed->cols();
+    plan.report.sqnr_db = std::numeric_limits<double>::infinity();
+    plan.report.cosine = 1;
+    return packed;
+}
 
-private:
-    result<void> quantize_matrix(tensor_report& r, const std::vector<float>& values, bool transposed) {
-        const matrix_view<const float> stored{values.data(), r.shape[0], r.shape[1]}, w = transposed ? stored.transposed() : stored;
-        r.shape = {w.rows, w.cols};
-        auto packed = quantize(w, r.format, {.strict = strict_, .report = &r.report}, executor_);
-        if (!packed) return packed.error();
-        return out_.add(r.name, std::move(*packed));
-    }
-    result<void> keep(tensor_report& r, const std::vector<float>& values) {
-        if (!r.format.info.is_dense()) r.format = format_of<dense_format<float>>();
-        const scalar_type type = dense_type(r.format.info);
-        r.report.bytes = values.size() * size_of(type);
-        if (type == scalar_type::f16) return keep_array(out_, f16_, r.name, values, r.shape);
-        if (type == scalar_type::bf16) return keep_array(out_, bf16_, r.name, values, r.shape);
-        return keep_array(out_, f32_, r.name, values, r.shape);
-    }
+// A matrix as planned, [out, in]: its stored codes where they are of this format, else quantized.
+inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, tensor_report& plan, bool strict, executor_ref executor) {
+    if (plan.lossless) return take_packed(t, plan);
+    const auto values = read_all(t);
+    if (!values) return values.error();
+    const matrix_view<const float> stored{values->data(), t.shape[0], t.shape[1]};
+    return quantize(t.transposed ? stored.transposed() : stored, plan.format, {.strict = strict, .report = &plan.report}, executor);
+}
 
-    archive_writer out_;
-    const policy& rules_;
-    bool strict_;
-    executor_ref executor_;
-    kept_arrays<float> f32_;
-    kept_arrays<f16> f16_;
-    kept_arrays<bf16> bf16_;
-};
+// One tensor as planned into the archive, whose turn it is.
+inline result<void> write_tensor(archive_writer& out, const checkpoint_tensor& t, tensor_report& plan, bool strict, executor_ref executor) {
+    if (!plan.kept) {
+        const auto packed = quantize_tensor(t, plan, strict, executor);
+        return packed ? out.write(t.name, packed->view(), executor) : packed.error();
+    }
+    const auto values = read_all(t);
+    if (!values) return values.error();
+    switch (dense_type(plan.format.info)) {
+    case scalar_type::f16: return keep_array<f16>(out, t.name, *values, executor);
+    case scalar_type::bf16: return keep_array<bf16>(out, t.name, *values, executor);
+    default: return keep_array<float>(out, t.name, *values, executor);
+    }
+}
 
 }  // namespace QNT_BASELINE
 }  // namespace detail
 
 inline namespace QNT_BASELINE {
 
-// Writes `path` whole or not at all. Errors name the tensor: those of quantize(), of the policy (no rule matches), of the loader, of
-// the file system; cancelled when progress says so.
-inline result<model_report> quantize_model(const checkpoint& in, const policy& rules, const std::string& path,
-                                           const quantize_model_options& options = {}, executor_ref executor = {}) {
-    detail::model_quantizer quantizer(rules, options.strict, executor);
+// One matrix of rank 2 alone, [out, in]; `report` becomes what quantize_model() would report. Errors: not_found (no rule matches), those of
+// quantize() and of the loader.
+inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, const policy& rules, tensor_report& report, executor_ref executor = {}) {
+    auto plan = detail::plan_tensor(t, rules);
+    if (!plan) return plan.error();
+    if (plan->kept) return error{errc::invalid_argument, "shape " + detail::archive_shape_text(t.shape) + " is no matrix"};
+    report = std::move(*plan);
+    return detail::quantize_tensor(t, report, false, executor);
+}
+
+// What quantize_model() would make of it, without reading any data: formats, shapes and sizes; the errors are not known.
+// Errors: not_found (no rule matches), invalid_argument (a shape that overflows), naming the tensor.
+inline result<model_report> plan_model(const checkpoint& in, const policy& rules) {
     model_report report;
     for (const checkpoint_tensor& t : in) {
-        if (options.progress && !options.progress(report.tensors.size(), in.size(), t.name))
-            return error{errc::cancelled, "quantize_model: cancelled before tensor '" + t.name + "'"};
-        auto r = quantizer.add(t);
-        if (!r) return error{r.error().code, "tensor '" + t.name + "': " + r.error().message};
-        std::size_t elements = 1;
-        for (const std::size_t d : t.shape) elements *= d;
-        report.parameters += elements;
+        auto r = detail::plan_tensor(t, rules);
+        if (!r) return detail::of_tensor(t, r.error());
+        report.parameters += *detail::elements_of(t);
         report.bytes += r->report.bytes;
         report.tensors.push_back(std::move(*r));
     }
-    QNT_TRY(quantizer.finish(path, options.metadata));
+    return report;
+}
+
+// Writes `path` whole or not at all, with no more than one tensor in memory. Errors name the tensor: those of plan_model(), of the
+// loader, of quantize(), of the file system; cancelled when progress says so.
+inline result<model_report> quantize_model(const checkpoint& in, const policy& rules, const std::string& path,
+                                           const quantize_model_options& options = {}, executor_ref executor = {}) {
+    auto report = plan_model(in, rules);
+    if (!report) return report;
+    archive_writer out;
+    for (std::size_t i = 0; i < in.size(); ++i) {
+        const tensor_report& r = report->tensors[i];
+        const auto declared = out.declare(r.name, r.format, r.kept ? archive_layout::array : archive_layout::panels, r.shape);
+        if (!declared) return detail::of_tensor(in[i], declared.error());
+    }
+    QNT_TRY(out.set_metadata("policy", rules.to_json()));
+    for (const auto& [key, value] : options.metadata) QNT_TRY(out.set_metadata(key, value));
+    QNT_TRY(out.begin(path));
+    for (std::size_t i = 0; i < in.size(); ++i) {
+        if (options.progress && !options.progress(i, in.size(), in[i].name))
+            return error{errc::cancelled, "quantize_model: cancelled before tensor '" + in[i].name + "'"};
+        const auto written = detail::write_tensor(out, in[i], report->tensors[i], options.strict, executor);
+        if (!written) return detail::of_tensor(in[i], written.error());
+    }
+    QNT_TRY(out.finish());
     return report;
 }
 

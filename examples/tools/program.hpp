@@ -1,0 +1,64 @@
+// What the tools share: exit codes, one clear line for what is wrong, and text that no terminal can be harmed by.
+//
+//   int main(int argc, char** argv) {
+//       CLI::App app{"..."};
+//       return tools::run_program("qnt-inspect", app, argc, argv, [&] { ... });
+//   }
+//
+// Exit 0: done. 1: the input is not sound, or what was asked cannot be done. 2: wrong usage. 130: interrupted.
+#pragma once
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <stdexcept>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <qnt/io/text.hpp>
+
+namespace tools {
+
+// Arguments that are wrong whatever the files hold.
+struct usage_error : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+struct interruption : std::exception {};
+
+// One line, names of files and tensors in it escaped.
+inline void complain(const char* program, const std::string& message) {
+    std::fprintf(stderr, "%s: %s\n", program, qnt::printable(message, 1 << 14).c_str());
+}
+
+// Without its folders.
+inline std::string name_of_file(std::string path) {
+    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    return path.substr(path.rfind('/') + 1);
+}
+
+template <class Run> int run_program(const char* name, CLI::App& app, int argc, char** argv, const Run& run) {
+    try {
+        app.parse(argc, argv);
+        run();
+        if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw std::runtime_error(std::string("cannot write to stdout: ") + std::strerror(errno));
+        return 0;
+    } catch (const CLI::ParseError& e) {
+        if (e.get_exit_code() == 0) return app.exit(e);  // --help
+        complain(name, e.what());
+        return 2;
+    } catch (const usage_error& e) {
+        complain(name, e.what());
+        return 2;
+    } catch (const interruption&) {
+        complain(name, "interrupted, nothing was changed");
+        return 130;
+    } catch (const std::bad_alloc&) {
+        complain(name, "out of memory");
+    } catch (const std::exception& e) {
+        complain(name, e.what());
+    }
+    return 1;
+}
+
+}  // namespace tools

@@ -1,0 +1,148 @@
+// Any file of weights as one checkpoint: what it is, its content says.
+//
+//     auto file = qnt::checkpoint_file::open("gpt2/").value();                 // a folder or file of safetensors, a .gguf, a .qnt
+//     for (const qnt::checkpoint_tensor& t : file.tensors()) use(t.name, t.shape, t.stored_as, t.read);
+//     auto report = qnt::quantize_model(file.tensors(), policy, "out.qnt");    // codes that the policy asks for are taken over as they are
+//
+// The tensors keep the file open: they may outlive the checkpoint_file.
+#pragma once
+#include <filesystem>
+#include <memory>
+
+#include "../io/gguf.hpp"
+#include "../io/safetensors_shards.hpp"
+#include "quantize_model.hpp"
+
+namespace qnt {
+
+// What the first bytes of a file say; safetensors begin with a length, so they are what is neither of the others.
+enum class weights_kind { safetensors, gguf, archive };
+inline namespace QNT_BASELINE {
+// Errors: not_found, io, invalid_argument (not a regular file).
+inline result<weights_kind> weights_kind_of(const std::string& path) {
+    const auto file = mapped_file::open(path);
+    if (!file) return file.error();
+    const detail::archive_header h;
+    const auto begins = [&](const void* magic, std::size_t n) {
+        return file->bytes().size() >= n && std::memcmp(file->bytes().data(), magic, n) == 0;
+    };
+    return begins("GGUF", 4) ? weights_kind::gguf : begins(h.magic, sizeof h.magic) ? weights_kind::archive : weights_kind::safetensors;
+}
+}  // namespace QNT_BASELINE
+
+class checkpoint_file {
+public:
+    // A file is what its first bytes say; of folders and indices see safetensors_shards. The executor decodes, and must outlive the
+    // tensors. Errors: those of the readers, naming the file.
+    static result<checkpoint_file> open(const std::string& path, executor_ref executor = {});
+
+    const std::string& path() const { return path_; }            // as given to open()
+    const std::string& folder() const { return folder_; }        // where other files of the model lie
+    const checkpoint& tensors() const { return tensors_; }       // in the order of the file, under the names there
+    const checkpoint_tensor* find(std::string_view name) const;  // null: no such tensor
+
+    // What it was read from; the others are null.
+    const std::shared_ptr<const safetensors_shards>& as_safetensors() const { return safetensors_; }
+    const std::shared_ptr<const gguf_file>& as_gguf() const { return gguf_; }
+    const std::shared_ptr<const archive>& as_archive() const { return archive_; }
+
+private:
+    result<void> read(executor_ref executor);
+    void add(std::shared_ptr<const safetensors_shards> file);
+    void add(std::shared_ptr<const gguf_file> file, executor_ref executor);
+    void add(std::shared_ptr<const archive> file, executor_ref executor);
+
+    std::string path_, folder_;
+    checkpoint tensors_;
+    std::vector<std::size_t> by_name_;  // indices of tensors_, names ascending
+    std::shared_ptr<const safetensors_shards> safetensors_;
+    std::shared_ptr<const gguf_file> gguf_;
+    std::shared_ptr<const archive> archive_;
+};
+
+namespace detail {
+inline namespace QNT_BASELINE {
+
+// A matrix of an archive as f32.
+inline result<std::vector<float>> read_panels(const archive& file, const std::string& name, executor_ref executor) {
+    const auto w = file.get_any(name);
+    if (!w) return w.error();
+    std::vector<float> values(w->shape.rows * w->shape.cols);  // its codes are in the file: no overflow
+    dequantize(matrix_view<float>{values.data(), w->shape.rows, w->shape.cols}, *w, executor);
+    return values;
+}
+
+inline result<any_matrix> copy_panels(const archive_tensor& t) {
+    auto bytes = aligned_buffer::allocate(t.data.size());
+    if (!bytes) return bytes.error();
+    std::memcpy(bytes->data(), t.data.data(), t.data.size());
+    return any_matrix(t.format, t.format.shape(t.shape[0], t.shape[1]), std::move(*bytes));
+}
+
+}  // namespace QNT_BASELINE
+}  // namespace detail
+
+inline void checkpoint_file::add(std::shared_ptr<const safetensors_shards> file) {
+    for (const safetensors_tensor& t : file->tensors())
+        tensors_.push_back({.name = t.name, .shape = t.shape, .read = [file, &t] { return file->read_f32(t.name); }, .stored_as = t.dtype_text});
+    safetensors_ = std::move(file);
+}
+
+inline void checkpoint_file::add(std::shared_ptr<const gguf_file> file, executor_ref executor) {
+    for (const gguf_tensor& t : file->tensors()) {
+        checkpoint_tensor c{.name = t.name, .shape = t.shape, .stored_as = find_gguf_type(t.type)->name};
+        c.read = [file, &t, executor] { return file->read_f32(t.name, executor); };
+        c.packed_format = t.shape.size() == 2 ? gguf_file::grid_of(t) : std::nullopt;
+        if (c.packed_format) c.read_packed = [file, &t, executor] { return file->read_packed(t.name, executor); };
+        tensors_.push_back(std::move(c));
+    }
+    gguf_ = std::move(file);
+}
+
+inline void checkpoint_file::add(std::shared_ptr<const archive> file, executor_ref executor) {
+    for (const archive_tensor& t : file->tensors()) {
+        checkpoint_tensor c{.name = t.name, .shape = t.shape, .is_array = t.layout == archive_layout::array, .stored_as = t.format.name()};
+        c.read = [file, &t, executor] {
+            return t.layout == archive_layout::array ? file->read_f32(t.name) : detail::read_panels(*file, t.name, executor);
+        };
+        if (!c.is_array) {
+            c.packed_format = t.format;
+            c.read_packed = [&t, file] { return detail::copy_panels(t); };
+        }
+        tensors_.push_back(std::move(c));
+    }
+    archive_ = std::move(file);
+}
+
+inline result<void> checkpoint_file::read(executor_ref executor) {
+    const auto take = [&](auto file, auto... how) -> result<void> {
+        if (!file) return file.error();
+        using type = std::remove_cvref_t<decltype(*file)>;
+        return add(std::make_shared<const type>(std::move(*file)), how...), result<void>();
+    };
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path_, ignored) || path_.ends_with(".json")) return take(safetensors_shards::open(path_));
+    const auto kind = weights_kind_of(path_);
+    if (!kind) return kind.error();
+    if (*kind == weights_kind::archive) return take(archive::map(path_), executor);
+    if (*kind == weights_kind::gguf) return take(gguf_file::open(path_), executor);
+    return take(safetensors_shards::open(path_));
+}
+
+inline result<checkpoint_file> checkpoint_file::open(const std::string& path, executor_ref executor) {
+    checkpoint_file c;
+    c.path_ = path;
+    std::error_code ignored;
+    c.folder_ = std::filesystem::is_directory(path, ignored) ? path : std::filesystem::path(path).parent_path().string();
+    QNT_TRY(c.read(executor));
+    for (std::size_t i = 0; i < c.tensors_.size(); ++i) c.by_name_.push_back(i);
+    std::sort(c.by_name_.begin(), c.by_name_.end(), [&](std::size_t a, std::size_t b) { return c.tensors_[a].name < c.tensors_[b].name; });
+    return c;
+}
+
+inline const checkpoint_tensor* checkpoint_file::find(std::string_view name) const {
+    const auto at = std::lower_bound(by_name_.begin(), by_name_.end(), name, [&](std::size_t i, std::string_view n) { return tensors_[i].name < n; });
+    return at != by_name_.end() && tensors_[*at].name == name ? &tensors_[*at] : nullptr;
+}
+
+}  // namespace qnt

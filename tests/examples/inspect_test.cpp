@@ -1,0 +1,127 @@
+// qnt-inspect, run as a program.
+#include <qnt/qnt.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include "programs.hpp"
+
+namespace {
+
+const std::string model = QNT_SOURCE_DIR "/examples/models/qnt-gpt2-5m";
+
+outcome inspect(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), QNT_INSPECT);
+    return run(std::move(arguments));
+}
+
+nlohmann::json json_of(const std::string& path) {
+    const outcome o = inspect({"--json", "--verify", path});
+    INFO(o.err);
+    REQUIRE(o.exit_code == 0);
+    CHECK(o.err.empty());
+    return nlohmann::json::parse(o.out);
+}
+
+// One line that begins as it should.
+void check_refused(const outcome& o, int exit_code, const std::string& part) {
+    INFO(o.err);
+    CHECK(o.exit_code == exit_code);
+    CHECK(o.out.empty());
+    CHECK(o.err.starts_with("qnt-inspect: "));
+    CHECK(contains(o.err, part));
+    CHECK(std::count(o.err.begin(), o.err.end(), '\n') == 1);
+}
+
+std::string safetensors(const std::string& header, const std::string& data) {
+    const std::uint64_t length = header.size();
+    return std::string(reinterpret_cast<const char*>(&length), 8) + header + data;
+}
+
+}  // namespace
+
+TEST_CASE("qnt-inspect shows safetensors as the library reads them") {
+    const auto file = qnt::safetensors_file::open(model + "/model.safetensors").value();
+    const nlohmann::json j = json_of(model + "/model.safetensors");
+    CHECK(j["format"] == "safetensors");
+    CHECK(j["verified"] == true);
+    CHECK(j["bytes"] == std::filesystem::file_size(model + "/model.safetensors"));
+    CHECK(j["metadata"]["format"] == "pt");
+    REQUIRE(j["tensors"].size() == file.tensors().size());
+    std::size_t bytes = 0, elements = 0;
+    for (std::size_t i = 0; i < file.tensors().size(); ++i) {
+        const qnt::safetensors_tensor& t = file.tensors()[i];
+        CHECK(j["tensors"][i]["name"] == t.name);
+        CHECK(j["tensors"][i]["shape"] == t.shape);
+        CHECK(j["tensors"][i]["format"] == "F16");
+        CHECK(j["tensors"][i]["bytes"] == t.data.size());
+        CHECK(j["tensors"][i]["bits_per_weight"] == 16);
+        bytes += t.data.size();
+        elements += t.elements;
+    }
+    CHECK(j["totals"] == nlohmann::json{{"tensors", file.tensors().size()}, {"elements", elements}, {"bytes", bytes}, {"effective_bits", 16}});
+    const outcome text = inspect({model + "/model.safetensors"});
+    CHECK(text.exit_code == 0);
+    CHECK(contains(text.out, "transformer.h.0.mlp.c_fc.weight     [256, 1024]  F16       524288        16.00\n"));
+}
+
+TEST_CASE("qnt-inspect shows an archive, and --verify finds a flipped bit") {
+    temp_folder folder;
+    const std::vector<float> values(48 * 64, 0.5f), bias{1, 2, 3};
+    qnt::archive_writer out;
+    out.add("w", qnt::quantize(qnt::matrix_view<const float>{values.data(), 48, 64}, qnt::any_format::parse("nf4:64").value()).value()).value();
+    out.add("b", std::span<const float>(bias)).value();
+    out.set_metadata("source", std::string(5000, 'x')).value();
+    const std::string path = folder / "m.qnt";
+    out.finish(path).value();
+
+    const nlohmann::json j = json_of(path);
+    CHECK(j["format"] == "qnt");
+    CHECK(j["metadata"]["source"] == std::string(1000, 'x') + "...");
+    REQUIRE(j["tensors"].size() == 2);
+    CHECK(j["tensors"][0]["format"] == "nf4:64");
+    CHECK(j["tensors"][0]["shape"] == std::vector<std::size_t>{48, 64});
+    CHECK(j["tensors"][0]["bytes"] == 48 * 64 / 2 + 48 * 4);
+    CHECK(j["tensors"][0]["bits_per_weight"] == 4.5);
+    CHECK(j["tensors"][1]["format"] == "f32");
+
+    std::string bytes = text_of(path);
+    bytes[bytes.size() - 1000] = char(bytes[bytes.size() - 1000] ^ 4);
+    write_text(path, bytes);
+    CHECK(inspect({path}).exit_code == 0);
+    check_refused(inspect({"--verify", path}), 1, "the checksum of MiB 0");
+    check_refused(inspect({"--verify", path}), 1, "qnt-inspect: " + path + ": ");
+}
+
+TEST_CASE("qnt-inspect refuses what is not sound with one line, exit 1; wrong usage is exit 2") {
+    temp_folder folder;
+    const std::string path = folder / "a.safetensors";
+    write_text(path, safetensors(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", std::string("\0\0\0\0\0\0\x80\x7f", 8)));
+    CHECK(inspect({path}).exit_code == 0);
+    check_refused(inspect({"--verify", path}), 1, path + ": tensor \"x\": element 1 is not a finite number");
+    write_text(path, safetensors(R"({"x":{"dtype":"F31","shape":[2],"data_offsets":[0,8]}})", std::string(8, '\0')));
+    CHECK(inspect({path}).exit_code == 0);
+    check_refused(inspect({"--verify", path}), 1, "dtype \"F31\" is unknown");
+    write_text(path, "PK\3\4 zip");
+    check_refused(inspect({path}), 1, "length");
+    write_text(folder / "b", "nothing that is known");
+    check_refused(inspect({folder / "b"}), 1, "neither its name nor its first bytes");
+    check_refused(inspect({folder / "absent.qnt"}), 1, "absent.qnt: cannot open: No such file or directory");
+    check_refused(inspect({}), 2, "FILE");
+    check_refused(inspect({path, "--what"}), 2, "--what");
+    check_refused(inspect({folder / "a\x1b[31m\n.safetensors"}), 1, "a\\x1b[31m\\x0a.safetensors: cannot open");
+}
+
+TEST_CASE("no control byte of a name reaches the terminal") {
+    temp_folder folder;
+    const std::string path = folder / "a.safetensors";
+    write_text(
+        path,
+        safetensors(R"({"__metadata__":{"k\u001b]0;x\u0007":"v\u009b31m\n"},"\u001b[2Jx\u007f":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+                    std::string(4, '\0')));
+    for (const outcome& o : {inspect({path}), inspect({"--json", path})}) {
+        CHECK(o.exit_code == 0);
+        CHECK(std::none_of(o.out.begin(), o.out.end(), [](char c) { return (c < ' ' && c != '\n') || c == '\x7f' || c == '\x9b'; }));
+        CHECK(contains(o.out, "[2Jx"));
+    }
+    CHECK(json_of(path)["tensors"][0]["name"] == "\x1b[2Jx\x7f");
+}
