@@ -54,7 +54,8 @@ template <class NameOf> void check_config(const config& c, const std::string& fi
         if (c.*b.size == 0 || c.*b.size > b.most)
             refuse(file, "'" + name_of(b) + "' is " + std::to_string(c.*b.size) + ", it should be from 1 to " + std::to_string(b.most));
     if (c.n_embd % c.n_head != 0)
-        refuse(file, "the width 'n_embd' (" + std::to_string(c.n_embd) + ") is not a multiple of 'n_head' (" + std::to_string(c.n_head) + ")");
+        refuse(file, "'" + name_of(size_bounds[1]) + "' (" + std::to_string(c.n_embd) + ") is not a multiple of '" + name_of(size_bounds[2]) + "' (" +
+                         std::to_string(c.n_head) + ")");
     if (!(c.layer_norm_epsilon > 0)) refuse(file, "'layer_norm_epsilon' is not a number between 0 and 1");
     for (const auto& [name, id] : {std::pair{"bos_token_id", c.bos_token_id}, {"eos_token_id", c.eos_token_id}})
         if (id && *id >= c.vocab_size)

@@ -392,7 +392,8 @@ TEST_CASE("an archive with right checksums but impossible content is refused, an
     refused(u8{'0'}, 82, "\"format\"");  // int8:06
     refused(u8{2}, 84, "\"layout\" (byte offset 84): 2 is unknown");
     refused(u8{0}, 84, "\"shape\"");  // an array of int8
-    refused(u8{1}, 85, "\"input_transform\" (byte offset 85): 1 is unknown");
+    refused(u8{2}, 85, "\"input_transform\" (byte offset 85): 2 is unknown");
+    refused(u8{1}, 85, "\"bytes\" (byte offset 112): ");  // with column indices there would be more
     refused(u16{3}, 86, "too short");
     refused(u16{0}, 86, "\"shape\"");
     refused(u16{0xffff}, 86, "too short");
@@ -527,4 +528,99 @@ TEST_CASE("the archive writer refuses what no reader could read") {
     const image good(folder / "good");
     alignas(64) std::byte shifted[8192];
     CHECK(archive::view(std::span(shifted).subspan(1), "shifted").error().code == errc::invalid_argument);
+}
+
+namespace {
+
+// "w" of uint4:16 [5, 48], its columns permuted.
+any_matrix permuted_matrix() {
+    const any_matrix w = quantized("uint4:16", 5, 48);
+    std::vector<std::uint32_t> columns(48);
+    for (std::uint32_t k = 0; k < 48; ++k) columns[k] = k * 7 % 48;
+    auto bytes = aligned_buffer::allocate(w.bytes().size()).value();
+    std::memcpy(bytes.data(), w.bytes().data(), bytes.size());
+    return {w.format(), w.shape(), std::move(bytes), std::move(columns)};
+}
+
+}  // namespace
+
+TEST_CASE("permuted columns go into an archive and come back") {
+    const temp_folder folder;
+    const any_matrix w = permuted_matrix();
+    const auto bias = random_values(5, 2);
+    archive_writer at_once;
+    at_once.add("w", w.view()).value();
+    at_once.add("bias", bias).value();
+    at_once.finish(folder / "once.qnt").value();
+    archive_writer one_by_one;
+    one_by_one.declare("w", w.format(), archive_layout::panels, {5, 48}, input_transform::permutation).value();
+    one_by_one.declare("bias", format_of<dense_format<float>>(), archive_layout::array, {5}).value();
+    one_by_one.begin(folder / "turns.qnt").value();
+    one_by_one.write("w", w.view()).value();
+    one_by_one.write("bias", bias).value();
+    one_by_one.finish().value();
+    CHECK(text_of(folder / "once.qnt") == text_of(folder / "turns.qnt"));
+
+    const archive file = archive::map(folder / "once.qnt").value();
+    CHECK(file.verify());
+    CHECK(file.tensors()[0].transform == input_transform::permutation);
+    CHECK(file.tensors()[0].data.size() == w.bytes().size() + 48 * 4);
+    CHECK(file.read_f32("bias").value() == bias);
+    const auto view = file.get_any("w").value();
+    REQUIRE(view.columns);
+    CHECK(std::equal(w.columns().begin(), w.columns().end(), view.columns));
+    CHECK(reinterpret_cast<std::uintptr_t>(view.columns) % 64 == 0);
+    std::vector<float> expected(5 * 48), decoded(5 * 48);
+    dequantize(matrix_view<float>{expected.data(), 5, 48}, w.view());
+    dequantize(matrix_view<float>{decoded.data(), 5, 48}, view);
+    CHECK(decoded == expected);
+    CHECK(file.get<uint4<16>>("w").error().code == errc::invalid_argument);  // a typed view has no columns
+
+    archive_writer other;
+    other.declare("w", w.format(), archive_layout::panels, {5, 48}).value();
+    other.begin(folder / "other.qnt").value();
+    CHECK(other.write("w", w.view()).error().message.find("with permuted columns") != std::string::npos);
+    CHECK_FALSE(other.declare("bias", format_of<dense_format<float>>(), archive_layout::array, {5}, input_transform::permutation));
+}
+
+TEST_CASE("column indices of an archive are checked before they are used") {
+    const temp_folder folder;
+    const any_matrix w = permuted_matrix();
+    archive_writer out;
+    out.add("w", w.view()).value();
+    out.finish(folder / "w.qnt").value();
+    const image good(folder / "w.qnt");
+    const std::size_t at = good.size() - 48 * 4;
+    for (const std::uint32_t value : {48u, 0u, 0xffffffffu}) {
+        image bad(good, good.size());
+        bad.put(at + 4 * 5, value);
+        CHECK_FALSE(bad.is_good());  // the checksum of the data is wrong
+        const archive file = bad.open().value();
+        CHECK(file.get_any("w").error().code == errc::corrupt);
+        CHECK(file.get_any("w").error().message.find("are no permutation") != std::string::npos);
+        // a file made that way
+        const auto data = file.tensors()[0].data;
+        bad.put(64 + bad.at<std::uint32_t>(64), crc32c(data));  // the last field of the only record
+        bad.seal();
+        CHECK(bad.open().value().verify().error().message.find("are no permutation") != std::string::npos);
+    }
+    image array(good, good.size());  // layout 0: an array of uint4 cannot be, and takes no columns
+    array.put(64 + 4 + 4 + 1 + 4 + 8, std::uint8_t{0});
+    array.seal();
+    CHECK(array.open().error().message.find("for matrices in panels only") != std::string::npos);
+}
+
+TEST_CASE("checksums of permuted matrices go on behind the panels") {
+    std::vector<std::byte> all(3 * 4096);
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] = std::byte(i * 7 >> 3 & 255);
+    std::vector<std::byte> large((std::size_t{1} << 20) * 2 + 100);
+    for (std::size_t i = 0; i < large.size(); ++i) large[i] = std::byte(i * 13 >> 5 & 255);
+    for (const auto& bytes : {all, large})
+        for (const std::size_t cut :
+             {std::size_t{0}, std::size_t{4096}, bytes.size() - 1, bytes.size() & ~((std::size_t{1} << 20) - 1), bytes.size()}) {
+            const std::span<const std::byte> whole = bytes;
+            auto sums = detail::chunk_checksums(whole.first(cut), {});
+            detail::extend_checksums(sums, cut, whole.subspan(cut));
+            CHECK(sums == detail::chunk_checksums(whole, {}));
+        }
 }

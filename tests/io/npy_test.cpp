@@ -225,10 +225,12 @@ TEST_CASE("npy: each rule that a file breaks is named") {
         refused(file_of(dict_of("<f4", shape), data), "(key \"shape\")");
     refused(file_of(dict_of("<f4", "(" + std::string(60000, '('), "False"), data), "(key \"shape\")");
     refused(file_of(dict_of("<f4", "(4611686018427387904, 4)"), data), "shape (4611686018427387904, 4) of <f4: the size overflows");
-    refused(file_of(dict_of("<f4", "(2, 4)"), data), "shape (2, 4) of <f4 needs 32 bytes of data, the file has 24: truncated");
-    refused(file_of(dict_of("<f4", "(5,)"), data), "shape (5,) of <f4 needs 20 bytes of data, the file has 24: trailing bytes");
+    refused(file_of(dict_of("<f4", "(2, 4)"), data),
+            "shape (2, 4) of <f4 needs 32 bytes of data, from byte offset 128 on the file has 24: truncated");
+    refused(file_of(dict_of("<f4", "(5,)"), data),
+            "shape (5,) of <f4 needs 20 bytes of data, from byte offset 128 on the file has 24: trailing bytes");
     const auto unsupported = [&](const std::string& descr, const char* word) { refused(file_of(descr, data), word, errc::unsupported); };
-    unsupported(dict_of(">f4", "(2, 3)"), "dtype \">f4\" is big-endian");
+    unsupported(dict_of(">f4", "(2, 3)"), "npy header, byte offset 20: dtype \">f4\" is big-endian");
     unsupported(dict_of("|O", "(3,)"), "pickled Python objects");
     unsupported(dict_of("<c8", "(3,)"), "dtype \"<c8\" is of another kind");
     unsupported(dict_of("<U3", "(2,)"), "is of another kind");

@@ -42,16 +42,18 @@ inline result<void> verify_archive(std::span<const archive_tensor> tensors, std:
         if (!is_zero({end, t.data.data()}))
             return bad_archive("tensor " + in_quotes(t.name) + ": the bytes before it" + offset(end) + "must be zero");
         QNT_TRY(check_panel_values(t));
+        QNT_TRY(check_columns(t));
         end = t.data.data() + t.data.size();
     }
     return {};
 }
 
-// A matrix as a tensor; one of an impossible shape has no data.
+// A matrix as a tensor, its columns beside the data; one of an impossible shape has no data.
 inline archive_tensor archive_tensor_of(std::string name, const any_view<layout::panels>& w) {
-    archive_tensor t{std::move(name), {w.format, w.shape.group}, archive_layout::panels, {w.shape.rows, w.shape.cols}, {}, {}};
+    archive_tensor t{std::move(name), {w.format, w.shape.group}, archive_layout::panels, {w.shape.rows, w.shape.cols}, {}, {}, w.transform(), {}};
+    if (w.columns) t.columns = {w.columns, w.shape.cols};
     std::size_t bytes = 0;
-    if (tensor_bytes_of(t, bytes)) t.data = {w.data, bytes};
+    if (tensor_bytes_of(t, bytes)) t.data = {w.data, bytes - t.columns.size_bytes()};
     return t;
 }
 
@@ -81,13 +83,15 @@ public:
     // Reads all data. Errors: corrupt, naming the first tensor and MiB whose checksum is wrong, or the value that no writer makes.
     result<void> verify(executor_ref executor = {}) const;
 
-    // What follows points into the file and is valid as long as this object. Errors: not_found, invalid_argument (something else).
+    // What follows points into the file and is valid as long as this object. Errors: not_found, invalid_argument (something else),
+    // corrupt (columns that are no permutation).
     result<const archive_tensor*> find(std::string_view name) const;
     template <format_type F>
         requires is_static_group<F>
     result<packed_view<F>> get(std::string_view name) const {
         const auto w = find_panels(name, detail::format_name(format_of<F>()));
         if (!w) return w.error();
+        if (w->columns) return fail({errc::invalid_argument, "tensor " + in_quotes(name) + " has its columns permuted, which get_any() can show"});
         return packed_view<F>{w->shape, w->data};
     }
     result<any_view<layout::panels>> get_any(std::string_view name) const { return find_panels(name, ""); }
@@ -120,7 +124,8 @@ class archive_writer {
 public:
     // One more tensor; only before begin(). Errors: invalid_argument (a name that was declared, is not UTF-8 or longer than 64 KiB; a
     // shape that cannot be), unsupported (a format of your own: no name would tell a reader what it is).
-    result<void> declare(std::string name, const any_format& format, archive_layout layout, std::vector<std::size_t> shape);
+    result<void> declare(std::string name, const any_format& format, archive_layout layout, std::vector<std::size_t> shape,
+                         input_transform transform = input_transform::none);
 
     // Text beside the tensors: where the weights come from, how they were quantized. The last value of a key counts. Only before
     // begin(). Errors: invalid_argument (not UTF-8, or longer than 2 GiB).
@@ -131,7 +136,9 @@ public:
 
     // The bytes of the next tensor, in the order of the declarations. The executor computes the checksums. Errors: io,
     // invalid_argument (another tensor's turn, or not what was declared).
-    result<void> write(std::string_view name, std::span<const std::byte> bytes, executor_ref executor = {});
+    result<void> write(std::string_view name, std::span<const std::byte> bytes, executor_ref executor = {}) {
+        return write_parts(name, bytes, {}, executor);
+    }
     result<void> write(std::string_view name, const any_view<layout::panels>& w, executor_ref executor = {});
     result<void> write(std::string_view name, std::span<const float> values, executor_ref executor = {}) {
         return write_array(name, values, executor);
@@ -165,20 +172,35 @@ public:
 
 private:
     template <class T> result<void> write_array(std::string_view name, std::span<const T> values, executor_ref executor) {
-        return write_as({std::string(name), format_of<dense_format<T>>(), archive_layout::array, {values.size()}, std::as_bytes(values), {}},
+        return write_as({std::string(name),
+                         format_of<dense_format<T>>(),
+                         archive_layout::array,
+                         {values.size()},
+                         std::as_bytes(values),
+                         {},
+                         input_transform::none,
+                         {}},
                         executor);
     }
     template <class T> result<void> add_array(std::string name, std::span<const T> values, std::vector<std::size_t> shape) {
         if (shape.empty()) shape = {values.size()};
-        return add_tensor({std::move(name), format_of<dense_format<T>>(), archive_layout::array, std::move(shape), std::as_bytes(values), {}});
+        return add_tensor({std::move(name),
+                           format_of<dense_format<T>>(),
+                           archive_layout::array,
+                           std::move(shape),
+                           std::as_bytes(values),
+                           {},
+                           input_transform::none,
+                           {}});
     }
     result<void> add_tensor(archive_tensor t);
+    result<void> write_parts(std::string_view name, std::span<const std::byte> data, std::span<const std::uint32_t> columns, executor_ref executor);
     result<void> write_as(const archive_tensor& t, executor_ref executor);  // of an array the shape is that of its declaration
     static error fail(std::string_view name, const std::string& what, errc code = errc::invalid_argument) {
         return {code, "archive_writer: tensor " + in_quotes(name) + ": " + what};
     }
 
-    std::vector<archive_tensor> tensors_;  // data: of added ones, borrowed
+    std::vector<archive_tensor> tensors_;  // data and columns: of added ones, borrowed
     std::set<std::string, std::less<>> names_;
     std::vector<any_matrix> owned_;
     archive_metadata metadata_;
@@ -229,7 +251,8 @@ inline result<any_view<layout::panels>> archive::find_panels(std::string_view na
     const auto t = find_as(name, archive_layout::panels, format);
     if (!t) return t.error();
     const archive_tensor& w = **t;
-    return any_view<layout::panels>{w.format.info, w.format.shape(w.shape[0], w.shape[1]), w.data.data()};
+    if (const auto r = detail::check_columns(w); !r) return fail(r.error());
+    return any_view<layout::panels>{w.format.info, w.format.shape(w.shape[0], w.shape[1]), w.data.data(), w.columns.data()};
 }
 
 inline result<std::vector<float>> archive::read_f32(std::string_view name) const {
@@ -240,9 +263,10 @@ inline result<std::vector<float>> archive::read_f32(std::string_view name) const
     return out;
 }
 
-inline result<void> archive_writer::declare(std::string name, const any_format& format, archive_layout layout, std::vector<std::size_t> shape) {
+inline result<void> archive_writer::declare(std::string name, const any_format& format, archive_layout layout, std::vector<std::size_t> shape,
+                                            input_transform transform) {
     constexpr std::size_t most = std::size_t{1} << 48;  // its checksums are counted with 32 bits, as bytes
-    archive_tensor t{std::move(name), format, layout, std::move(shape), {}, {}};
+    archive_tensor t{std::move(name), format, layout, std::move(shape), {}, {}, transform, {}};
     if (file_) return fail(t.name, "is declared after begin()");
     if (t.name.size() > 0xffff || !is_utf8(t.name)) return fail(t.name, "the name must be UTF-8 of at most 65535 bytes");
     const auto known = any_format::parse(format.name());
@@ -284,29 +308,37 @@ inline result<void> archive_writer::begin(const std::string& path) {
     return {};
 }
 
-inline result<void> archive_writer::write(std::string_view name, std::span<const std::byte> bytes, executor_ref executor) {
+inline result<void> archive_writer::write_parts(std::string_view name, std::span<const std::byte> data, std::span<const std::uint32_t> columns,
+                                                executor_ref executor) {
     if (!file_) return fail(name, "is written before begin()");
     if (written_ == tensors_.size() || tensors_[written_].name != name)
         return fail(name, written_ == tensors_.size() ? "all declared tensors are written" : "the next one is " + in_quotes(tensors_[written_].name));
     archive_tensor& t = tensors_[written_];
-    if (const std::size_t needed = detail::tensor_bytes_of(t); bytes.size() != needed)
-        return fail(name, "has " + std::to_string(bytes.size()) + " bytes, shape " + detail::archive_shape_text(t.shape) + " of " + t.format.name() +
+    const std::size_t bytes = data.size() + columns.size_bytes();
+    if (const std::size_t needed = detail::tensor_bytes_of(t); bytes != needed)
+        return fail(name, "has " + std::to_string(bytes) + " bytes, shape " + detail::archive_shape_text(t.shape) + " of " + t.format.name() +
                               " needs " + std::to_string(needed));
-    t.checksums = detail::chunk_checksums(bytes, executor);
+    t.checksums = detail::chunk_checksums(data, executor);
+    detail::extend_checksums(t.checksums, data.size(), std::as_bytes(columns));
     QNT_TRY(file_->pad_to(line_bytes));
-    QNT_TRY(file_->write(bytes));
+    QNT_TRY(file_->write(data));
+    QNT_TRY(file_->write(std::as_bytes(columns)));
     ++written_;
     return {};
 }
 
 inline result<void> archive_writer::write_as(const archive_tensor& t, executor_ref executor) {
-    if (written_ == tensors_.size() || tensors_[written_].name != t.name) return write(t.name, t.data, executor);  // which says so
+    if (written_ == tensors_.size() || tensors_[written_].name != t.name) return write_parts(t.name, t.data, t.columns, executor);  // which says so
     const archive_tensor& declared = tensors_[written_];
-    const auto text = [](const archive_tensor& x) { return x.format.name() + ' ' + detail::archive_shape_text(x.shape); };
+    const auto text = [](const archive_tensor& x) {
+        const bool is_permuted = x.transform == input_transform::permutation;
+        return x.format.name() + ' ' + detail::archive_shape_text(x.shape) + (is_permuted ? " with permuted columns" : "");
+    };
     const bool is_shape_known = t.layout == archive_layout::panels;
-    if (t.layout != declared.layout || !(t.format == declared.format) || (is_shape_known && t.shape != declared.shape))
+    if (t.layout != declared.layout || !(t.format == declared.format) || t.transform != declared.transform ||
+        (is_shape_known && t.shape != declared.shape))
         return fail(t.name, "is " + text(t) + ", declared was " + text(declared));
-    return write(t.name, t.data, executor);
+    return write_parts(t.name, t.data, t.columns, executor);
 }
 
 inline result<void> archive_writer::write(std::string_view name, const any_view<layout::panels>& w, executor_ref executor) {
@@ -325,10 +357,11 @@ inline result<void> archive_writer::finish() {
 
 inline result<void> archive_writer::add_tensor(archive_tensor t) {
     std::size_t bytes = 0;
-    if (detail::tensor_bytes_of(t, bytes) && bytes != t.data.size())
+    if (detail::tensor_bytes_of(t, bytes) && bytes != t.data.size() + t.columns.size_bytes())
         return fail(t.name, "shape " + detail::archive_shape_text(t.shape) + " does not fit its " + std::to_string(t.data.size()) + " bytes");
-    QNT_TRY(declare(std::move(t.name), t.format, t.layout, std::move(t.shape)));
+    QNT_TRY(declare(std::move(t.name), t.format, t.layout, std::move(t.shape), t.transform));
     tensors_.back().data = t.data;
+    tensors_.back().columns = t.columns;
     return {};
 }
 
@@ -345,7 +378,7 @@ inline result<void> archive_writer::add(std::string name, any_matrix&& w) {
 inline result<void> archive_writer::finish(const std::string& path, executor_ref executor) {
     const auto write_all = [&]() -> result<void> {
         QNT_TRY(begin(path));
-        for (const archive_tensor& t : tensors_) QNT_TRY(write(t.name, t.data, executor));
+        for (const archive_tensor& t : tensors_) QNT_TRY(write_parts(t.name, t.data, t.columns, executor));
         return finish();
     };
     const auto r = write_all();

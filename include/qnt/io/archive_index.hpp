@@ -29,6 +29,8 @@ struct archive_tensor {
     std::vector<std::size_t> shape;
     std::span<const std::byte> data;       // in place, begins on a 64-byte line
     std::vector<std::uint32_t> checksums;  // CRC-32C of each MiB of data
+    input_transform transform = input_transform::none;
+    std::span<const std::uint32_t> columns = {};  // of a permutation, the end of data; not checked by opening
 };
 
 using archive_metadata = std::vector<std::pair<std::string, std::string>>;
@@ -79,6 +81,17 @@ inline std::vector<std::uint32_t> chunk_checksums(std::span<const std::byte> dat
     return sums;
 }
 
+// The same of more data behind `size` bytes with these checksums.
+inline void extend_checksums(std::vector<std::uint32_t>& sums, std::size_t size, std::span<const std::byte> more) {
+    while (!more.empty()) {
+        const std::size_t n = std::min(more.size(), archive_chunk - size % archive_chunk);
+        if (size % archive_chunk == 0) sums.push_back(crc32c(more.first(n)));
+        else sums.back() = crc32c(more.first(n), sums.back());
+        more = more.subspan(n);
+        size += n;
+    }
+}
+
 inline bool is_zero(std::span<const std::byte> bytes) {
     return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
@@ -107,7 +120,10 @@ inline bool array_bytes_of(const any_format& format, std::span<const std::size_t
 }
 
 inline bool tensor_bytes_of(const archive_tensor& t, std::size_t& bytes) {
-    return t.layout == archive_layout::panels ? panel_bytes_of(t.format, t.shape, bytes) : array_bytes_of(t.format, t.shape, bytes);
+    if (t.layout == archive_layout::array) return t.transform == input_transform::none && array_bytes_of(t.format, t.shape, bytes);
+    if (!panel_bytes_of(t.format, t.shape, bytes)) return false;
+    if (t.transform == input_transform::none) return true;
+    return t.shape[1] <= std::size_t{1} << 32 && !__builtin_add_overflow(bytes, t.shape[1] * sizeof(std::uint32_t), &bytes);
 }
 
 // Where it is known to be possible.
@@ -213,8 +229,12 @@ inline result<archive_tensor> read_archive_tensor(index_cursor& in, std::span<co
     const std::size_t layout_at = in.offset();
     t.layout = static_cast<archive_layout>(in.number<std::uint8_t>());
     if (t.layout > archive_layout::panels) return bad_field(t, "layout", layout_at, std::to_string(int(t.layout)) + " is unknown");
-    if (const int transform = in.number<std::uint8_t>(); transform != int(input_transform::none))
+    const int transform = in.number<std::uint8_t>();
+    if (transform > int(input_transform::permutation))
         return bad_field(t, "input_transform", layout_at + 1, std::to_string(transform) + " is unknown");
+    t.transform = static_cast<input_transform>(transform);
+    if (t.transform != input_transform::none && t.layout != archive_layout::panels)
+        return bad_field(t, "input_transform", layout_at + 1, std::to_string(transform) + " is for matrices in panels only");
     const std::size_t rank = in.number<std::uint16_t>();
     for (std::size_t i = 0; i < rank && in.ok(); ++i) t.shape.push_back(in.number<std::uint64_t>());
     if (!in.ok()) return truncated();
@@ -233,6 +253,10 @@ inline result<archive_tensor> read_archive_tensor(index_cursor& in, std::span<co
         return bad_field(t, "offset", offset_at, std::to_string(offset) + ", must be " + std::to_string(next));
     if (offset > file.size() || bytes > file.size() - offset) return bad_field(t, "offset", offset_at, "the data end behind the file");
     t.data = file.subspan(offset, bytes);
+    if (t.transform == input_transform::permutation) {  // panels are whole lines, so that the indices are aligned
+        const std::size_t cols = t.shape[1];
+        t.columns = {reinterpret_cast<const std::uint32_t*>(t.data.data() + (bytes - cols * sizeof(std::uint32_t))), cols};
+    }
     for (std::size_t n = ceil_div(bytes, archive_chunk); n-- > 0 && in.ok();) t.checksums.push_back(in.number<std::uint32_t>());
     if (!in.ok()) return truncated();
     return t;
@@ -288,7 +312,7 @@ inline std::string encode_archive_index(std::span<const archive_tensor> tensors,
         put_text(record, t.name);
         put_text(record, t.format.name());
         put(record, t.layout);
-        put(record, input_transform::none);
+        put(record, t.transform);
         put(record, static_cast<std::uint16_t>(t.shape.size()));
         for (const std::uint64_t n : t.shape) put(record, n);
         put(record, offset);
@@ -312,6 +336,12 @@ inline std::string encode_archive_front(std::span<const archive_tensor> tensors,
     h.index_checksum = crc32c(std::as_bytes(std::span(index)));
     h.checksum = crc32c(std::as_bytes(std::span(&h, 1)).first(sizeof h - sizeof h.checksum));
     return std::string(reinterpret_cast<const char*>(&h), sizeof h) + index;
+}
+
+inline result<void> check_columns(const archive_tensor& t) {
+    if (is_permutation(t.columns)) return {};
+    return bad_archive("tensor " + in_quotes(t.name) + ": its column indices (byte offset in the tensor " +
+                       std::to_string(t.data.size() - t.columns.size_bytes()) + ") are no permutation");
 }
 
 // Values in panels that no writer makes and kernels need not expect: a scale that is not finite, a zero point beyond its bits, the

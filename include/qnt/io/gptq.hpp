@@ -11,8 +11,9 @@
 //
 // Files are mislabelled, so where all stored zero points are 2^(bits - 1) - 1 or 2^(bits - 1), as they are in symmetric matrices, they decide:
 // v1 or v2. Matrices keep their codes: int4:G (4 bits, all zero points 8; q = 0 is -8), uint4:G (2 to 4 bits, zero points to 15), int8:G
-// (8 bits, q - z from -127 to 127). Columns that are not in the order of their groups (desc_act) become a permutation. What does not fit,
-// such as v1's zero point 16, is an error; read_gptq_f32() decodes everything.
+// (8 bits, q - z from -127 to 127). Columns that are not in the order of their groups (desc_act) become a permutation. What does not fit
+// is an error; read_gptq_f32() decodes everything. So with v1's zero point 2^bits, stored as 2^bits - 1: f32 takes it at its word, as most
+// kernels do; some of AutoGPTQ wrap it to 0, which is what a writer that subtracts 1 from 0 may have meant.
 #pragma once
 #include "grouped_integers.hpp"
 

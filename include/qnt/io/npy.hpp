@@ -165,6 +165,7 @@ private:
     }
     result<void> descr(npy_dtype& dtype) {
         if (next() == '[') return fail("a structured dtype; numbers of one kind can be read", errc::unsupported);
+        const std::size_t begin = at_;
         const auto s = string();
         if (!s) return s.error();
         for (std::size_t i = 0; i < std::size(npy_dtypes); ++i) {
@@ -174,10 +175,11 @@ private:
             dtype = static_cast<npy_dtype>(i);
             return {};
         }
-        const char* why = s->starts_with('>')               ? " is big-endian: x.astype(x.dtype.newbyteorder('<')) is not"
+        const char* why = s->starts_with('>')               ? " is big-endian, x.astype(x.dtype.newbyteorder('<')) would not be"
                           : *s == "|O"                      ? " is pickled Python objects, which are never loaded"
                           : s->find_first_of("cSUVmM") == 1 ? " is of another kind"
                                                             : " is unknown";
+        at_ = begin;
         return fail("dtype " + in_quotes(*s) + why + "; b1, i1 to i8, u1 to u8 and f2 to f8, little-endian, can be read", errc::unsupported);
     }
     result<void> tuple(std::vector<std::size_t>& shape) {
@@ -244,8 +246,8 @@ inline result<npy_header> read_npy_header(std::span<const std::byte> file) {
     const std::string what = std::string("shape ") + npy_shape_text(h->shape) + " of " + npy_dtypes[static_cast<std::size_t>(h->dtype)].descr;
     if (!npy_bytes_of(h->dtype, h->shape, bytes)) return fail(what + ": the size overflows 64 bits");
     if (const std::size_t has = file.size() - h->data_offset; bytes != has)
-        return fail(what + " needs " + std::to_string(bytes) + " bytes of data, the file has " + std::to_string(has) +
-                    (has < bytes ? ": truncated" : ": trailing bytes"));
+        return fail(what + " needs " + std::to_string(bytes) + " bytes of data, from byte offset " + std::to_string(h->data_offset) +
+                    " on the file has " + std::to_string(has) + (has < bytes ? ": truncated" : ": trailing bytes"));
     return h;
 }
 
