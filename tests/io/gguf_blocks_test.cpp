@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <iterator>
+#include <random>
 
 #include "npy.hpp"
 #include "support.hpp"
@@ -30,8 +31,8 @@ bool same_numbers(std::span<const float> a, std::span<const float> b) {
     });
 }
 
-const gguf_type with_goldens[] = {gguf_type::q8_0, gguf_type::q4_0, gguf_type::q4_1, gguf_type::q5_0,   gguf_type::q5_1,
-                                  gguf_type::q4_k, gguf_type::q5_k, gguf_type::q6_k, gguf_type::iq4_nl, gguf_type::mxfp4};
+const gguf_type with_goldens[] = {gguf_type::q8_0, gguf_type::q4_0, gguf_type::q4_1,   gguf_type::q5_0,  gguf_type::q5_1,   gguf_type::q4_k,
+                                  gguf_type::q5_k, gguf_type::q6_k, gguf_type::iq4_nl, gguf_type::mxfp4, gguf_type::iq4_xs, gguf_type::nvfp4};
 
 const gguf_type_info& info(gguf_type t) { return *find_gguf_type(std::uint32_t(t)); }
 
@@ -78,6 +79,33 @@ TEST_CASE("gguf blocks: every type decodes to ggml's numbers, denormals and infi
         std::vector<float> threaded(copies * out.size());
         REQUIRE(gguf_decode(std::uint32_t(type), many, threaded, pool));
         for (std::size_t i = 0; i < copies; ++i) CHECK(same_numbers({&threaded[i * out.size()], out.size()}, out));
+    }
+}
+
+// No goldens: element by element from the text of the format, in double arithmetic (exact here).
+TEST_CASE("gguf blocks: Q2_K and Q3_K by their definition") {
+    std::mt19937 random(9);
+    for (int round = 0; round < 50; ++round) {
+        std::uint8_t b[110];
+        for (std::uint8_t& v : b) v = std::uint8_t(random());
+        b[81] &= 0xbb, b[83] &= 0xbb, b[109] &= 0xbb;  // finite scales
+        const auto half_at = [&](std::size_t at) { return double(float(f16::from_bits(std::uint16_t(b[at] | b[at + 1] << 8)))); };
+        float q2[256], q3[256];
+        REQUIRE(gguf_decode(10, bytes_of(b, 84), q2));
+        REQUIRE(gguf_decode(11, bytes_of(b, 110), q3));
+        const auto bit = [&](std::size_t byte, std::size_t n) { return b[byte] >> n & 1; };
+        for (std::size_t i = 0; i < 256; ++i) {
+            const std::size_t pair = i / 32 % 4 * 2, in_32 = i % 32, of_128 = i / 128, group = i / 16;
+            const auto two_bits = [&](std::size_t from) {
+                return bit(from + of_128 * 32 + in_32, pair) + 2 * bit(from + of_128 * 32 + in_32, pair + 1);
+            };
+            const double scale2 = half_at(80) * (b[group] % 16), minimum2 = half_at(82) * (b[group] / 16);
+            CHECK(q2[i] == float(scale2 * two_bits(16) - minimum2));
+            int scale3 = -32;  // bits 0..3 in bytes 96..103, bits 4..5 in bytes 104..107
+            for (std::size_t n = 0; n < 4; ++n) scale3 += bit(96 + group % 8, n + group / 8 * 4) << n;
+            for (std::size_t n = 0; n < 2; ++n) scale3 += bit(104 + group % 4, n + group / 4 * 2) << (4 + n);
+            CHECK(q3[i] == float(half_at(108) * scale3 * (two_bits(32) - (bit(in_32, i / 32) ? 0 : 4))));
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //
 // A block is a stretch of one row, its numbers little-endian, f16 scales, nibbles as two halves: of n elements, element j is the low
 // nibble of byte j, element j + n/2 the high one. Every decoded value has the bits of ggml's: each product here is exact in f32 (11 bits of
-// an f16, at most 7 of a scale, at most 5 of a code), so no fused addition can change one.
+// an f16, at most 12 of a scale and a code together), so no fused addition can change one.
 #pragma once
 #include <array>
 #include <optional>
@@ -94,6 +94,31 @@ inline void decode_q5_1(const std::uint8_t* b, float* y) {
     }
 }
 
+// 16 bytes of a 4-bit scale and, above it, a 4-bit minimum, pairs of bits[256], f16 d, f16 dmin: (d * scale) * q - dmin * minimum, groups
+// of 16. Of each 128 elements, quarter k has its pairs at bit 2k of 32 bytes.
+inline void decode_q2_k(const std::uint8_t* b, float* y) {
+    const float d = f16_at(b + 80), dmin = f16_at(b + 82);
+    for (std::size_t g = 0; g < 16; ++g) {
+        const float scale = d * float(b[g] & 15), minimum = dmin * float(b[g] >> 4);
+        const std::uint8_t* q = b + 16 + g / 8 * 32 + g % 2 * 16;
+        const int shift = int(g / 2 % 4) * 2;
+        for (std::size_t j = 0; j < 16; ++j) y[g * 16 + j] = scale * float(q[j] >> shift & 3) - minimum;
+    }
+}
+
+// 32 bytes of third bits, pairs of bits[256] as in Q2_K, 12 bytes of scales, f16 d: (d * (scale - 32)) * (q - 4), groups of 16. The third bit
+// of element j of 32-element part k is bit k of byte j. Of the scales, 8 bytes hold the lower nibbles (two halves), 4 the upper pairs.
+inline void decode_q3_k(const std::uint8_t* b, float* y) {
+    const float d = f16_at(b + 108);
+    for (std::size_t g = 0; g < 16; ++g) {
+        const int low = g < 8 ? b[96 + g] & 15 : b[88 + g] >> 4, high = b[104 + g % 4] >> g / 4 * 2 & 3;
+        const float scale = d * float((low | high << 4) - 32);
+        const std::uint8_t *third = b + g % 2 * 16, *q = b + 32 + g / 8 * 32 + g % 2 * 16;
+        const int shift = int(g / 2 % 4) * 2, bit = int(g / 2);
+        for (std::size_t j = 0; j < 16; ++j) y[g * 16 + j] = scale * float(((q[j] >> shift & 3) | (third[j] >> bit & 1) << 2) - 4);
+    }
+}
+
 // The scale and the minimum, 6 bits each, of group j of 8 in the 12 bytes at s: the first four have whole bytes, whose upper two bits
 // belong to the last four.
 struct k_group {
@@ -143,25 +168,43 @@ inline void decode_q6_k(const std::uint8_t* b, float* y) {
     }
 }
 
-inline void decode_table(const std::uint8_t* nibbles, const std::array<float, 16>& values, float scale, float* y) {
-    for (std::size_t j = 0; j < 16; ++j) {
+// 2 * n nibbles, two halves, as indices of a table.
+inline void decode_table(const std::uint8_t* nibbles, std::size_t n, const std::array<float, 16>& values, float scale, float* y) {
+    for (std::size_t j = 0; j < n; ++j) {
         y[j] = scale * values[nibbles[j] & 15];
-        y[j + 16] = scale * values[nibbles[j] >> 4];
+        y[j + n] = scale * values[nibbles[j] >> 4];
     }
 }
+inline constexpr std::array<float, 16> iq4_values{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+inline constexpr std::array<float, 16> twice_e2m1_values{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 // f16 d, nibbles[32]: d * table[q]
-inline void decode_iq4_nl(const std::uint8_t* b, float* y) {
-    constexpr std::array<float, 16> values{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-    decode_table(b + 2, values, f16_at(b), y);
+inline void decode_iq4_nl(const std::uint8_t* b, float* y) { decode_table(b + 2, 16, iq4_values, f16_at(b), y); }
+
+// f16 d, the upper pairs of 8 scales, their lower nibbles, 8 times nibbles[32]: (d * (scale - 32)) * table[q]
+inline void decode_iq4_xs(const std::uint8_t* b, float* y) {
+    const float d = f16_at(b);
+    const int high = b[2] | b[3] << 8;
+    for (std::size_t g = 0; g < 8; ++g) {
+        const int scale = (b[4 + g / 2] >> g % 2 * 4 & 15) | (high >> 2 * g & 3) << 4;
+        decode_table(b + 8 + g * 16, 16, iq4_values, d * float(scale - 32), y + g * 32);
+    }
 }
 
 // e, a power of two (E8M0), nibbles[32] of E2M1: 2^(e - 128) * table[q], the table being twice the values. As ggml has it: e = 0 is 2^-128
 // here, and 255 no NaN but 2^127.
 inline void decode_mxfp4(const std::uint8_t* b, float* y) {
-    constexpr std::array<float, 16> values{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
     const std::uint32_t e = b[0];
-    decode_table(b + 1, values, std::bit_cast<float>(e < 2 ? 0x200000u << e : (e - 1) << 23), y);
+    decode_table(b + 1, 16, twice_e2m1_values, std::bit_cast<float>(e < 2 ? 0x200000u << e : (e - 1) << 23), y);
+}
+
+// 4 scales of E4M3 without a sign, 4 times nibbles[16] of E2M1: scale / 2 * table[q]. As ggml has it: 0x7f is no NaN but 0.
+inline void decode_nvfp4(const std::uint8_t* b, float* y) {
+    for (std::size_t g = 0; g < 4; ++g) {
+        const std::uint32_t e = b[g] >> 3 & 15, m = b[g] & 7;
+        const float scale = e ? std::bit_cast<float>((e + 119) << 23 | m << 20) : float(m) * 0x1p-10f;
+        decode_table(b + 4 + g * 8, 8, twice_e2m1_values, b[g] == 0x7f ? 0.0f : scale, y + g * 16);
+    }
 }
 
 // ---- encoding: one block at x to b; false where a number is not finite or overflows its type ----
@@ -297,8 +340,8 @@ inline constexpr gguf_codec gguf_codecs[] = {
     codec<32, 24, decode_q5_1>(gguf_type::q5_1, "Q5_1"),
     codec<32, 34, decode_q8_0, encode_q8_0>(gguf_type::q8_0, "Q8_0"),
     codec<32, 40>(gguf_type::q8_1, "Q8_1"),
-    codec<256, 84>(gguf_type::q2_k, "Q2_K"),
-    codec<256, 110>(gguf_type::q3_k, "Q3_K"),
+    codec<256, 84, decode_q2_k>(gguf_type::q2_k, "Q2_K"),
+    codec<256, 110, decode_q3_k>(gguf_type::q3_k, "Q3_K"),
     codec<256, 144, decode_q4_k>(gguf_type::q4_k, "Q4_K"),
     codec<256, 176, decode_q5_k>(gguf_type::q5_k, "Q5_K"),
     codec<256, 210, decode_q6_k>(gguf_type::q6_k, "Q6_K"),
@@ -310,7 +353,7 @@ inline constexpr gguf_codec gguf_codecs[] = {
     codec<32, 18, decode_iq4_nl>(gguf_type::iq4_nl, "IQ4_NL"),
     codec<256, 110>(gguf_type::iq3_s, "IQ3_S"),
     codec<256, 82>(gguf_type::iq2_s, "IQ2_S"),
-    codec<256, 136>(gguf_type::iq4_xs, "IQ4_XS"),
+    codec<256, 136, decode_iq4_xs>(gguf_type::iq4_xs, "IQ4_XS"),
     codec<1, 1>(gguf_type::i8, "I8"),
     codec<1, 2>(gguf_type::i16, "I16"),
     codec<1, 4>(gguf_type::i32, "I32"),
@@ -321,7 +364,7 @@ inline constexpr gguf_codec gguf_codecs[] = {
     codec<256, 54>(gguf_type::tq1_0, "TQ1_0"),
     codec<256, 66>(gguf_type::tq2_0, "TQ2_0"),
     codec<32, 17, decode_mxfp4>(gguf_type::mxfp4, "MXFP4"),
-    codec<64, 36>(gguf_type::nvfp4, "NVFP4"),
+    codec<64, 36, decode_nvfp4>(gguf_type::nvfp4, "NVFP4"),
     codec<128, 18>(gguf_type::q1_0, "Q1_0"),
     codec<64, 18>(gguf_type::q2_0, "Q2_0"),
 };
