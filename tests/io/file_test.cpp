@@ -193,6 +193,31 @@ TEST_CASE("a full disk leaves the old file") {
     CHECK(folder.files() == 1);
 }
 
+TEST_CASE("a file for which there is no room in memory is an error") {
+#if defined(QNT_ADDRESS_SANITIZER) || defined(QNT_THREAD_SANITIZER)
+    WARN("skipped: the sanitizer needs the address space that this test takes away");
+#else
+    const temp_folder folder;
+    const std::string path = folder / "large";
+    write_text(path, "");
+    std::filesystem::resize_file(path, std::uintmax_t{1} << 32);  // of which nothing is on the disk
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const rlimit limit{std::size_t{1} << 30, std::size_t{1} << 30};
+        ::setrlimit(RLIMIT_AS, &limit);
+        const auto mapped = mapped_file::open(path);
+        const auto read = read_file(path);
+        const bool good = !mapped && mapped.error().code == errc::out_of_memory && mapped.error().message.starts_with(path + ": cannot map: ") &&
+                          !read && read.error().code == errc::out_of_memory &&
+                          read.error().message == path + ": no memory for a buffer of 4294967296 bytes";
+        ::_exit(good ? 0 : 1);
+    }
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
+#endif
+}
+
 TEST_CASE("a replaced file keeps its permissions and its links, the mapped old one its bytes") {
     const temp_folder folder;
     write_text(folder / "file", "old");

@@ -296,10 +296,10 @@ inline result<void> atomic_file_writer::write_at(std::size_t offset, std::span<c
 
 inline result<void> atomic_file_writer::commit() {
     if (temporary_.empty()) detail::contract_violation("atomic_file_writer::commit(): called twice, or on a writer that was moved from");
+    const detail::file_handle folder(::open(detail::folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (::fsync(handle_.get()) != 0) return detail::system_error(path_, "cannot write (nothing was changed)");
     if (::rename(temporary_.c_str(), path_.c_str()) != 0) return detail::system_error(path_, "cannot rename the finished file");
-    temporary_.clear();
-    const detail::file_handle folder(::open(detail::folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    temporary_.clear();                                               // from here on nothing fails
     if (folder.get() >= 0) static_cast<void>(::fsync(folder.get()));  // some file systems cannot; the file itself is safe
     return {};
 }

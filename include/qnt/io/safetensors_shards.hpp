@@ -8,8 +8,10 @@
 // else can be opened; every tensor it maps is in that file, and every tensor of the files is mapped to the file that has it (one that
 // is not would be lost without a word); total_size, where it is an integer, is the sum of their bytes. Other fields are ignored.
 #pragma once
-#include <filesystem>
+#include <dirent.h>
+
 #include <map>
+#include <memory>
 
 #include "safetensors.hpp"
 
@@ -104,16 +106,27 @@ inline result<shard_index> parse_shard_index(std::string_view text) {
     return index;
 }
 
-// The file or index of a folder. Errors: not_found, invalid_argument (several files and no index).
+inline bool exists(const std::string& path, bool is_folder) {
+    struct stat status {};
+    return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode) == is_folder;
+}
+
+struct close_folder {
+    void operator()(DIR* folder) const { ::closedir(folder); }
+};
+
+// The file or index of a folder. Errors: not_found, io, invalid_argument (several files and no index).
 inline result<std::string> find_safetensors_in(const std::string& folder) {
-    namespace fs = std::filesystem;
-    std::error_code code;
+    const std::string prefix = folder.ends_with('/') ? folder : folder + '/';
     for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
-        if (fs::exists(fs::path(folder) / name, code)) return (fs::path(folder) / name).string();
+        if (exists(prefix + name, false)) return prefix + name;
+    const std::unique_ptr<DIR, close_folder> listing(::opendir(folder.c_str()));
+    if (!listing) return system_error(folder, "cannot list the folder");
     std::vector<std::string> found;
-    for (fs::directory_iterator at(folder, code), end; !code && at != end; at.increment(code))
-        if (at->path().extension() == ".safetensors") found.push_back(at->path().string());
-    if (code) return error{errc::io, printable(folder, 4096) + ": cannot list the folder: " + code.message()};
+    errno = 0;
+    for (const dirent* entry = nullptr; (entry = ::readdir(listing.get())) != nullptr; errno = 0)
+        if (std::string_view(entry->d_name).ends_with(".safetensors")) found.push_back(prefix + entry->d_name);
+    if (errno != 0) return system_error(folder, "cannot list the folder");
     if (found.size() == 1) return found[0];
     return error{found.empty() ? errc::not_found : errc::invalid_argument,
                  printable(folder, 4096) + ": has " + (found.empty() ? "no" : std::to_string(found.size())) +
@@ -132,9 +145,8 @@ inline result<shard_index> read_shard_index(const std::string& path) {
 }  // namespace detail
 
 inline result<safetensors_shards> safetensors_shards::open_as(const std::string& path, opener open) {
-    std::error_code ignored;
     std::string file = path;
-    if (std::filesystem::is_directory(path, ignored)) {
+    if (detail::exists(path, true)) {
         auto found = detail::find_safetensors_in(path);
         if (!found) return found.error();
         file = std::move(*found);
@@ -153,7 +165,7 @@ inline result<safetensors_shards> safetensors_shards::open_as(const std::string&
     std::map<std::string, std::size_t> number_of;  // of each file
     for (const auto& [tensor, name] : index->file_of) number_of.emplace(name, 0);
     for (auto& [name, number] : number_of) {
-        auto shard = open((std::filesystem::path(file).parent_path() / name).string());
+        auto shard = open(file.substr(0, file.rfind('/') + 1) + name);
         if (!shard) return error{shard.error().code, printable(file, 4096) + ": index: shard " + in_quotes(name) + ": " + shard.error().message};
         number = s.files_.size();
         QNT_TRY(s.add(std::move(*shard)));
