@@ -179,7 +179,7 @@ private:
         weights w;
         if (archive_ && t.read_packed) {
             w = archive_->get_any(t.name).value();
-            r = {t.name, t.shape, *t.packed_format, false, true, {}};
+            r = {t.name, t.shape, *t.packed_format, false, true, t.packed_transform, {}};
             r.report.bytes = qnt::stored_bytes(w.format, w.shape);
             r.report.bits = qnt::bits_per_weight(w.format, w.shape);
         } else {

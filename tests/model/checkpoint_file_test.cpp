@@ -144,6 +144,54 @@ TEST_CASE("checkpoint_file: safetensors in several files") {
     }
 }
 
+TEST_CASE("checkpoint_file: matrices of bitsandbytes are one tensor each, their codes taken over") {
+    const temp_folder at;
+    const auto w = test::random_floats(48 * 128, 1), bias = test::random_floats(48, 2);
+    const qnt::matrix_view<const float> view{w.data(), 48, 128};
+    std::vector<qnt::named_array> all;
+    const auto add = [&](const char* name, const qnt::bitsandbytes_options& o) {
+        auto parts = qnt::write_bitsandbytes(name, view, o).value();
+        for (auto& p : parts) all.push_back(std::move(p));
+    };
+    add("a.weight", {});
+    add("b.weight", {.nested = true});
+    add("c.weight", {.kind = qnt::bitsandbytes_kind::fp4, .blocksize = 128});
+    add("d.weight", {.kind = qnt::bitsandbytes_kind::llm_int8});
+    all.push_back({"a.bias", qnt::safetensors_dtype::f32, {48}, {std::as_bytes(std::span(bias)).begin(), std::as_bytes(std::span(bias)).end()}});
+    qnt::safetensors_writer out;
+    for (const auto& a : all) out.declare(a.name, a.dtype, a.shape).value();
+    out.begin(at / "model.safetensors").value();
+    for (const auto& t : out.order())
+        out.write(t.name, std::find_if(all.begin(), all.end(), [&](const auto& a) { return a.name == t.name; })->bytes).value();
+    out.finish().value();
+
+    const auto file = qnt::checkpoint_file::open(at.path.string()).value();
+    REQUIRE(file.tensors().size() == 5);
+    const auto raw = qnt::safetensors_file::open(at / "model.safetensors").value();
+    for (const auto& [name, format, stored_as] : {std::tuple{"a.weight", "nf4:64", "bitsandbytes nf4"},
+                                                  {"b.weight", "nf4_dq:64", "bitsandbytes nf4"},
+                                                  {"c.weight", "fp4_bnb:128", "bitsandbytes fp4"},
+                                                  {"d.weight", "", "bitsandbytes llm_int8"}}) {
+        INFO(name);
+        const auto* t = file.find(name);
+        REQUIRE(t);
+        CHECK(t->shape == std::vector<std::size_t>{48, 128});
+        CHECK(t->stored_as == stored_as);
+        CHECK((t->packed_format ? t->packed_format->name() : "") == format);
+        const auto values = t->read().value();
+        CHECK(test::same_bits(values, qnt::read_bitsandbytes_f32(raw, name).value()));
+        if (!t->packed_format) continue;
+        const auto packed = t->read_packed().value();
+        std::vector<float> decoded(w.size());
+        qnt::dequantize(qnt::matrix_view<float>{decoded.data(), 48, 128}, packed.view());
+        CHECK(std::equal(decoded.begin(), decoded.end(), values.begin()));
+    }
+    CHECK(test::same_bits(file.find("a.bias")->read().value(), bias));
+    const auto report = qnt::quantize_model({*file.find("a.weight"), *file.find("d.weight")}, {{"*", qnt::use<qnt::nf4<64>>}}, at / "m.qnt").value();
+    CHECK(report.tensors[0].lossless);
+    CHECK_FALSE(report.tensors[1].lossless);
+}
+
 TEST_CASE("checkpoint_file: what is none says what is missing") {
     const temp_folder at;
     CHECK(message_of(at.path.string()).find("model.safetensors") != std::string::npos);

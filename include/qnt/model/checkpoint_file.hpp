@@ -4,11 +4,14 @@
 //     for (const qnt::checkpoint_tensor& t : file.tensors()) use(t.name, t.shape, t.stored_as, t.read);
 //     auto report = qnt::quantize_model(file.tensors(), policy, "out.qnt");    // codes that the policy asks for are taken over as they are
 //
-// The tensors keep the file open: they may outlive the checkpoint_file.
+// A matrix of bitsandbytes is one tensor, not the several that it is stored as. The tensors keep the file open: they may outlive the
+// checkpoint_file.
 #pragma once
 #include <filesystem>
 #include <memory>
+#include <set>
 
+#include "../io/bitsandbytes.hpp"
 #include "../io/gguf.hpp"
 #include "../io/safetensors_shards.hpp"
 #include "quantize_model.hpp"
@@ -48,9 +51,9 @@ public:
 
 private:
     result<void> read(executor_ref executor);
-    void add(std::shared_ptr<const safetensors_shards> file);
-    void add(std::shared_ptr<const gguf_file> file, executor_ref executor);
-    void add(std::shared_ptr<const archive> file, executor_ref executor);
+    result<void> add(std::shared_ptr<const safetensors_shards> shards, executor_ref executor);
+    result<void> add(std::shared_ptr<const gguf_file> file, executor_ref executor);
+    result<void> add(std::shared_ptr<const archive> file, executor_ref executor);
 
     std::string path_, folder_;
     checkpoint tensors_;
@@ -76,19 +79,71 @@ inline result<any_matrix> copy_panels(const archive_tensor& t) {
     auto bytes = aligned_buffer::allocate(t.data.size());
     if (!bytes) return bytes.error();
     std::memcpy(bytes->data(), t.data.data(), t.data.size());
-    return any_matrix(t.format, t.format.shape(t.shape[0], t.shape[1]), std::move(*bytes));
+    return any_matrix(t.format, t.format.shape(t.shape[0], t.shape[1]), std::move(*bytes), {t.columns.begin(), t.columns.end()});
+}
+
+// A matrix that is stored as several tensors.
+struct composed_tensor {
+    checkpoint_tensor tensor;
+    std::vector<std::string> parts;  // their names
+};
+
+// The codes of a matrix, if they come in the format that its description promises.
+inline result<any_matrix> expect_format(result<any_matrix> w, const any_format& f) {
+    if (w && !(w->format() == f)) return error{errc::unsupported, "its codes are " + w->format().name() + ", not " + f.name()};
+    return w;
+}
+
+// bitsandbytes; nothing, if `name` is not its weights.
+template <class Keep>
+result<std::optional<composed_tensor>> compose_bitsandbytes(const Keep& keep, const safetensors_file& file, const std::string& name,
+                                                            executor_ref executor) {
+    const auto found = find_bitsandbytes(file, name);
+    if (!found) return found.error();
+    if (!*found) return std::optional<composed_tensor>();
+    const bitsandbytes_tensor& t = **found;
+    composed_tensor c{{.name = name, .shape = t.shape}, t.parts};
+    c.tensor.stored_as = "bitsandbytes " + std::string(name_of(t.kind));
+    c.tensor.read = [keep, &file, name, executor] { return read_bitsandbytes_f32(file, name, executor); };
+    if (t.kind == bitsandbytes_kind::llm_int8 || t.shape.size() != 2) return std::optional(std::move(c));  // our int8 rounds its scale otherwise
+    const std::size_t group = group_of_blocks(t.shape[0], t.shape[1], t.blocksize);
+    if (group == 0) return std::optional(std::move(c));
+    const any_format f{t.kind == bitsandbytes_kind::fp4 ? info_of<fp4_bnb<dynamic_group>>
+                       : t.nested                       ? info_of<nf4_dq<dynamic_group>>
+                                                        : info_of<nf4<dynamic_group>>,
+                       group};
+    c.tensor.packed_format = f;
+    c.tensor.read_packed = [keep, &file, name, f, executor] { return expect_format(read_bitsandbytes(file, name, executor), f); };
+    return std::optional(std::move(c));
 }
 
 }  // namespace QNT_BASELINE
 }  // namespace detail
 
-inline void checkpoint_file::add(std::shared_ptr<const safetensors_shards> file) {
-    for (const safetensors_tensor& t : file->tensors())
-        tensors_.push_back({.name = t.name, .shape = t.shape, .read = [file, &t] { return file->read_f32(t.name); }, .stored_as = t.dtype_text});
-    safetensors_ = std::move(file);
+inline result<void> checkpoint_file::add(std::shared_ptr<const safetensors_shards> shards, executor_ref executor) {
+    for (const safetensors_file& file : shards->files()) {
+        std::vector<checkpoint_tensor> here;
+        std::set<std::string, std::less<>> parts;
+        for (const safetensors_tensor& t : file.tensors()) {
+            auto composed = detail::compose_bitsandbytes(shards, file, t.name, executor);
+            if (!composed) return composed.error();
+            if (*composed) {
+                parts.insert((*composed)->parts.begin(), (*composed)->parts.end());
+                parts.erase(t.name);
+                here.push_back(std::move((*composed)->tensor));
+            } else {
+                here.push_back(
+                    {.name = t.name, .shape = t.shape, .read = [shards, &file, &t] { return file.read_f32(t.name); }, .stored_as = t.dtype_text});
+            }
+        }
+        for (checkpoint_tensor& t : here)
+            if (!parts.contains(t.name)) tensors_.push_back(std::move(t));
+    }
+    safetensors_ = std::move(shards);
+    return {};
 }
 
-inline void checkpoint_file::add(std::shared_ptr<const gguf_file> file, executor_ref executor) {
+inline result<void> checkpoint_file::add(std::shared_ptr<const gguf_file> file, executor_ref executor) {
     for (const gguf_tensor& t : file->tensors()) {
         checkpoint_tensor c{.name = t.name, .shape = t.shape, .stored_as = find_gguf_type(t.type)->name};
         c.read = [file, &t, executor] { return file->read_f32(t.name, executor); };
@@ -97,9 +152,10 @@ inline void checkpoint_file::add(std::shared_ptr<const gguf_file> file, executor
         tensors_.push_back(std::move(c));
     }
     gguf_ = std::move(file);
+    return {};
 }
 
-inline void checkpoint_file::add(std::shared_ptr<const archive> file, executor_ref executor) {
+inline result<void> checkpoint_file::add(std::shared_ptr<const archive> file, executor_ref executor) {
     for (const archive_tensor& t : file->tensors()) {
         checkpoint_tensor c{.name = t.name, .shape = t.shape, .is_array = t.layout == archive_layout::array, .stored_as = t.format.name()};
         c.read = [file, &t, executor] {
@@ -107,25 +163,27 @@ inline void checkpoint_file::add(std::shared_ptr<const archive> file, executor_r
         };
         if (!c.is_array) {
             c.packed_format = t.format;
+            c.packed_transform = t.transform;
             c.read_packed = [&t, file] { return detail::copy_panels(t); };
         }
         tensors_.push_back(std::move(c));
     }
     archive_ = std::move(file);
+    return {};
 }
 
 inline result<void> checkpoint_file::read(executor_ref executor) {
-    const auto take = [&](auto file, auto... how) -> result<void> {
+    const auto take = [&](auto file) -> result<void> {
         if (!file) return file.error();
         using type = std::remove_cvref_t<decltype(*file)>;
-        return add(std::make_shared<const type>(std::move(*file)), how...), result<void>();
+        return add(std::make_shared<const type>(std::move(*file)), executor);
     };
     std::error_code ignored;
     if (std::filesystem::is_directory(path_, ignored) || path_.ends_with(".json")) return take(safetensors_shards::open(path_));
     const auto kind = weights_kind_of(path_);
     if (!kind) return kind.error();
-    if (*kind == weights_kind::archive) return take(archive::map(path_), executor);
-    if (*kind == weights_kind::gguf) return take(gguf_file::open(path_), executor);
+    if (*kind == weights_kind::archive) return take(archive::map(path_));
+    if (*kind == weights_kind::gguf) return take(gguf_file::open(path_));
     return take(safetensors_shards::open(path_));
 }
 

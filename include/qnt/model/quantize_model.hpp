@@ -29,7 +29,9 @@ struct checkpoint_tensor {
     std::string stored_as = {};                                  // for people: "F16", "Q4_0", "nf4:64"
     // Where the stored numbers are those of a format of qnt, codes and scales: which one, and how to have them without any loss.
     std::optional<any_format> packed_format = {};
-    std::function<result<any_matrix>()> read_packed = nullptr;  // [rows, cols] as stored, whatever `transposed` says
+    input_transform packed_transform = input_transform::none;
+    // [rows, cols] as stored, whatever `transposed` says. The error unsupported: it is not, though it looked like it; read and quantize it.
+    std::function<result<any_matrix>()> read_packed = nullptr;
 };
 using checkpoint = std::vector<checkpoint_tensor>;
 
@@ -37,8 +39,9 @@ struct tensor_report {
     std::string name;
     std::vector<std::size_t> shape;  // [out, in] of matrices
     any_format format;
-    bool kept = false;           // not a matrix: numbers as they were, in `format`
-    bool lossless = false;       // codes and scales of the checkpoint as they were
+    bool kept = false;      // not a matrix: numbers as they were, in `format`
+    bool lossless = false;  // codes and scales of the checkpoint as they were
+    input_transform transform = input_transform::none;
     quantization_report report;  // of matrices; of kept tensors the bytes only
 };
 
@@ -73,10 +76,11 @@ inline result<tensor_report> plan_tensor(const checkpoint_tensor& t, const polic
     if (!format) return format.error();
     const auto elements = elements_of(t);
     if (!elements) return elements.error();
-    tensor_report r{t.name, t.shape, *format, t.is_array || t.shape.size() != 2, false, {}};
+    tensor_report r{t.name, t.shape, *format, t.is_array || t.shape.size() != 2, false, {}, {}};
     if (r.kept && !format->info.is_dense()) r.format = format_of<dense_format<float>>();
     if (!r.kept && t.transposed) std::swap(r.shape[0], r.shape[1]);
     r.lossless = !r.kept && !t.transposed && t.read_packed && t.packed_format == *format;
+    if (r.lossless) r.transform = t.packed_transform;
     std::size_t bytes = 0;
     if (!(r.kept ? array_bytes_of(r.format, r.shape, bytes) : panel_bytes_of(r.format, r.shape, bytes)))
         return error{errc::invalid_argument, "shape " + archive_shape_text(r.shape) + " is impossible for " + r.format.name()};
@@ -117,7 +121,8 @@ inline result<std::vector<float>> read_all(const checkpoint_tensor& t) {
 inline result<any_matrix> take_packed(const checkpoint_tensor& t, tensor_report& plan) {
     auto packed = t.read_packed();
     if (!packed) return packed;
-    if (!(packed->format() == plan.format) || packed->rows() != plan.shape[0] || packed->cols() != plan.shape[1])
+    if (!(packed->format() == plan.format) || packed->view().transform() != plan.transform || packed->rows() != plan.shape[0] ||
+        packed->cols() != plan.shape[1])
         return error{errc::invalid_argument, "the loader read " + packed->format().name() + " " + shape_text(packed->rows(), packed->cols()) +
                                                  ", it says " + plan.format.name() + " " + archive_shape_text(plan.shape)};
     plan.report.rows = packed->rows();
@@ -129,7 +134,11 @@ inline result<any_matrix> take_packed(const checkpoint_tensor& t, tensor_report&
 
 // A matrix as planned, [out, in]: its stored codes where they are of this format, else quantized.
 inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, tensor_report& plan, bool strict, executor_ref executor) {
-    if (plan.lossless) return take_packed(t, plan);
+    if (plan.lossless) {
+        auto packed = take_packed(t, plan);
+        if (packed || packed.error().code != errc::unsupported || plan.transform != input_transform::none) return packed;
+        plan.lossless = false;
+    }
     const auto values = read_all(t);
     if (!values) return values.error();
     const matrix_view<const float> stored{values->data(), t.shape[0], t.shape[1]};
@@ -189,7 +198,7 @@ inline result<model_report> quantize_model(const checkpoint& in, const policy& r
     archive_writer out;
     for (std::size_t i = 0; i < in.size(); ++i) {
         const tensor_report& r = report->tensors[i];
-        const auto declared = out.declare(r.name, r.format, r.kept ? archive_layout::array : archive_layout::panels, r.shape);
+        const auto declared = out.declare(r.name, r.format, r.kept ? archive_layout::array : archive_layout::panels, r.shape, r.transform);
         if (!declared) return detail::of_tensor(in[i], declared.error());
     }
     QNT_TRY(out.set_metadata("policy", rules.to_json()));
