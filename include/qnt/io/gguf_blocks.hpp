@@ -480,8 +480,13 @@ inline std::optional<gguf_type> gguf_type_of(const any_format& format) {
 namespace detail {
 inline namespace QNT_BASELINE {
 
-// A row of `w`, int8:32 or int4:32, to whole blocks at b.
+// A row of `w`, of a format that gguf_type_of() knows, to whole blocks at b.
 inline void row_to_blocks(const any_view<layout::panels>& w, std::size_t row, const unpacked_row& space, std::uint8_t* b) {
+    if (w.format.is_dense()) {
+        const std::size_t size = size_of(dense_type(w.format));
+        for (std::size_t c = 0; c < w.shape.cols; ++c) std::memcpy(b + c * size, w.data + dense_at<layout::panels>(w.format, w.shape, row, c), size);
+        return;
+    }
     unpack_row(w, row, space);
     const bool nibbles = w.format.bits == 4;
     for (std::size_t g = 0; g < w.shape.groups(); ++g) {
@@ -500,7 +505,7 @@ inline void row_to_blocks(const any_view<layout::panels>& w, std::size_t row, co
 inline namespace QNT_BASELINE {
 
 // The blocks of a packed matrix, row after row, of the type gguf_type_of() names: no number changes. Errors: unsupported (a format that no
-// type holds, or rows that are not whole blocks), not_finite (weights that are dense and not finite).
+// type holds, or rows that are not whole blocks).
 inline result<std::vector<std::byte>> gguf_encode(const any_view<layout::panels>& w, executor_ref executor = {}) {
     const any_format format{w.format, w.shape.group};
     const auto type = gguf_type_of(format);
@@ -513,24 +518,15 @@ inline result<std::vector<std::byte>> gguf_encode(const any_view<layout::panels>
                                             std::to_string(t.block) + ", which " + t.name + " needs"};
     const std::size_t row_bytes = w.shape.cols / t.block * t.bytes;
     std::vector<std::byte> out(w.shape.rows * row_bytes);
-    detail::first_failure failed;
-    const auto dense_row = [&](std::size_t row, std::span<float> numbers) {
-        dequantize_row(numbers, w, row);
-        return gguf_encode(*type, numbers, std::span(out).subspan(row * row_bytes, row_bytes));
-    };
-    executor.parallel_for(w.shape.rows, 16, [&](std::size_t begin, std::size_t end) {
+    auto* const to = reinterpret_cast<std::uint8_t*>(out.data());
+    executor.parallel_for(w.shape.rows, panel_rows, [&](std::size_t begin, std::size_t end) {
+        const fp_env env;
         std::vector<std::uint8_t> codes(w.shape.cols), zeros(w.shape.groups());
-        std::vector<float> scales(w.shape.groups()), numbers(w.format.is_dense() ? w.shape.cols : 0);
+        std::vector<float> scales(w.shape.groups());
         for (std::size_t row = begin; row < end; ++row)
-            if (!w.format.is_dense())
-                detail::row_to_blocks(w, row, {codes.data(), scales.data(), zeros.data()},
-                                      reinterpret_cast<std::uint8_t*>(out.data()) + row * row_bytes);
-            else if (!dense_row(row, numbers)) failed.note(row);
+            detail::row_to_blocks(w, row, {codes.data(), scales.data(), zeros.data()}, to + row * row_bytes);
     });
-    if (!failed.any()) return out;
-    std::vector<float> numbers(w.shape.cols);
-    const auto r = dense_row(failed.row(), numbers);
-    return error{r.error().code, "row " + std::to_string(failed.row()) + ": " + r.error().message};
+    return out;
 }
 
 }  // namespace QNT_BASELINE
