@@ -49,9 +49,6 @@ struct ops {
     static QNT_INLINE f32 load_bf16(const std::uint16_t* p) {
         return as_f32(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
     }
-    static QNT_INLINE void store_f16(std::uint16_t* p, f32 a) {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-    }
 
     // ---- integers ----
     static QNT_INLINE i32 set1_i(std::int32_t a) { return _mm256_set1_epi32(a); }

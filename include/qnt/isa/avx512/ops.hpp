@@ -46,9 +46,6 @@ struct ops {
     static QNT_INLINE f32 load_bf16(const std::uint16_t* p) {
         return as_f32(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
     }
-    static QNT_INLINE void store_f16(std::uint16_t* p, f32 a) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-    }
 
     // ---- integers ----
     static QNT_INLINE i32 set1_i(std::int32_t a) { return _mm512_set1_epi32(a); }

@@ -50,7 +50,6 @@ struct ops {
     static QNT_INLINE f32 load_f16(const std::uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
     static QNT_INLINE void store_f16(std::uint16_t* p, f32 a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
     static QNT_INLINE f32 load_bf16(const std::uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
-    static QNT_INLINE void store_f16(std::uint16_t* p, f32 a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
     // ---- integers ----
     static QNT_INLINE i32 set1_i(std::int32_t a) { return vdupq_n_s32(a); }
