@@ -482,11 +482,7 @@ inline namespace QNT_BASELINE {
 
 // A row of `w`, of a format that gguf_type_of() knows, to whole blocks at b.
 inline void row_to_blocks(const any_view<layout::panels>& w, std::size_t row, const unpacked_row& space, std::uint8_t* b) {
-    if (w.format.is_dense()) {
-        const std::size_t size = size_of(dense_type(w.format));
-        for (std::size_t c = 0; c < w.shape.cols; ++c) std::memcpy(b + c * size, w.data + dense_at<layout::panels>(w.format, w.shape, row, c), size);
-        return;
-    }
+    if (w.format.is_dense()) return unpack_row(w, row, {b, space.scales, space.zeros});
     unpack_row(w, row, space);
     const bool nibbles = w.format.bits == 4;
     for (std::size_t g = 0; g < w.shape.groups(); ++g) {
