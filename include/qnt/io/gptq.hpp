@@ -180,10 +180,10 @@ inline result<gptq_source> open_gptq(const safetensors_file& file, std::string_v
     for (std::size_t g = 0; g < w.groups; ++g)
         for (std::size_t row = 0; row < w.rows; ++row)
             w.zeros[g * w.rows + row] = std::uint16_t(stream_value(zeros.data.data() + g * zeros.shape[1] * 4, 1, row, w.bits));
-    QNT_TRY(settle_convention(file, name, o, w.zeros[0], w.has_zero_everywhere(w.zeros[0]), t));
+    QNT_TRY(settle_convention(file, name, o, w.zeros[0], has_zero_everywhere(w, w.zeros[0]), t));
     if (t.convention == gptq_convention::v1)
         for (std::uint16_t& z : w.zeros) ++z;
-    t.symmetric = w.has_zero_everywhere(1u << (t.bits - 1));
+    t.symmetric = has_zero_everywhere(w, 1u << (t.bits - 1));
     s.words = file.find(w.name).value()->data.data();
     for (const char* part : {".qweight", ".qzeros", ".scales", ".g_idx", ".bias"})
         if (has_tensor(file, name + part)) t.parts.push_back(name + part);

@@ -13,10 +13,6 @@ struct grouped_integers {
     std::vector<float> scales;            // [groups, rows]
     std::vector<std::uint16_t> zeros;     // [groups, rows]
     std::vector<std::uint32_t> group_of;  // [cols], each < groups
-
-    bool has_zero_everywhere(unsigned z) const {
-        return std::all_of(zeros.begin(), zeros.end(), [=](std::uint16_t v) { return v == z; });
-    }
 };
 
 // Columns in the order of their groups, and how many go to a scale of ours.
@@ -26,6 +22,10 @@ struct group_order {
 };
 
 inline namespace QNT_BASELINE {
+
+inline bool has_zero_everywhere(const grouped_integers& w, unsigned z) {
+    return std::all_of(w.zeros.begin(), w.zeros.end(), [=](std::uint16_t v) { return v == z; });
+}
 
 inline result<std::vector<float>> read_group_scales(const safetensors_file& file, std::string_view name, grouped_integers& w) {
     const std::size_t shape[] = {w.groups, w.rows};
@@ -64,7 +64,7 @@ result<any_matrix> pack_integers(const safetensors_file& file, const grouped_int
     if (order.group == 0) return refused("its groups have different numbers of columns");
     if (order.group % 16 != 0) return refused("groups of " + std::to_string(order.group) + " columns are no multiple of 16");
 
-    const bool is_symmetric = w.bits == 4 && w.has_zero_everywhere(8);
+    const bool is_symmetric = w.bits == 4 && has_zero_everywhere(w, 8);
     any_format format{w.bits == 8    ? info_of<int8_group<dynamic_group>>
                       : is_symmetric ? info_of<int4<dynamic_group>>
                                      : info_of<uint4<dynamic_group>>,
