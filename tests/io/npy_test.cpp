@@ -127,7 +127,7 @@ TEST_CASE("npy: Fortran order is sorted, or seen as a transpose") {
                     sorted.push_back(static_cast<std::uint16_t>(100 * i + 10 * j + k));
                     stored[i + s[0] * (j + s[1] * k)] = sorted.back();
                 }
-        const std::string shape = "(" + std::to_string(s[0]) + ", " + std::to_string(s[1]) + ", " + std::to_string(s[2]) + ")";
+        const std::string shape = detail::npy_shape_text(s);
         const std::string f = file_of(dict_of("<u2", shape, "True"), {reinterpret_cast<const char*>(stored.data()), stored.size() * 2});
         CHECK(parsed(f).value().read<std::uint16_t>().value() == sorted);
         CHECK(contains(parsed(f).value().get<std::uint16_t>().error().message, "Fortran order"));
