@@ -3,7 +3,7 @@
 Two programs that round differently do not have equal logits, so equal texts are no promise. What is held instead, for every position of
 the texts: |logit - logit of llama.cpp| <= the bound of the format below, hence the same greedy token wherever the best two logits are
 more than twice the bound apart. `exact` is our mode of f32 activations, `int8` the one that rounds them to 8 bits a row; llama.cpp rounds
-activations to f16 for F16 weights and to 8 bits a block of 32 for Q8_0 and Q4_0, keys and values are f32 here in both programs."""
+them to 8 bits a block of 32 for Q8_0 and Q4_0, and takes GELU from a table of f16. Keys and values are f32 here in both programs."""
 import json
 import tempfile
 
@@ -11,20 +11,34 @@ from common import MODEL, Skip, check, logits, need, program, quantize, shared
 
 np = need('numpy')
 llama_cpp = need('llama_cpp', 'llama_cpp_python')
+low = llama_cpp.llama_cpp
 
 COUNT = 32
 PROMPTS = ['Once upon a time', 'The capital of France is', 'def fibonacci(n):', 'It was a dark and stormy night; the rain fell', '1, 2, 3, 4,', 'In the year 1848', '"Who is there?" she asked.',
            'Water boils at']
-# file, our format, our mode: largest difference of a logit
-BOUNDS = {('f32', 'f32', 'exact'): 1e-3, ('f16', 'f16', 'exact'): 1, ('q8_0', 'int8:32', 'exact'): 1, ('q8_0', 'int8:32', 'int8'): 1, ('q4_0', 'int4:32', 'exact'): 1,
-          ('q4_0', 'int4:32', 'int8'): 1}
+# File, our format, our mode: largest difference of a logit, about twice what was found (0.0042, 0.0105, 0.20, 0.35, 0.20, 0.31).
+BOUNDS = {('f32', 'f32', 'exact'): 0.01, ('f16', 'f16', 'exact'): 0.02, ('q8_0', 'int8:32', 'exact'): 0.4, ('q8_0', 'int8:32', 'int8'): 0.7, ('q4_0', 'int4:32', 'exact'): 0.4,
+          ('q4_0', 'int4:32', 'int8'): 0.7}
 HARD = ['', ' ', '  ', '\n', ' \n \t\r\n  x', 'hello  world', "it's we'll I'M THEY'RE don''t", 'x'*300, ' ' * 70, '1234567 8,901.5', 'naïve café Ünïcode', 'ﬁ ℌ ①②', '日本語のテキスト 中文 한국어', '🙂🤦🏽‍♂️ 👩‍👩‍👧', 'a\u0301\u0301 e\u0308', '\u00a0nbsp\u2003em\u3000wide',
         'Привет, мир!', 'שלום עולם', 'مرحبا', 'हिन्दी', '<|endoftext|>', 'a<|endoftext|>b', '\x00\x01\x7f', '...!?!—–-- ___', 'foo(bar)[i]->x == "y"', '\ufeffbom', 'ǅ ʼn ẞ', '\u200b\u200d zero']
 
 
+DEFAULTS = low.llama_model_default_params
+
+
+def without_repacking():
+    """ggml's kernels for AMX end in an illegal instruction on some machines: weights stay as they lie in the file."""
+    parameters = DEFAULTS()
+    parameters.use_extra_bufts = False
+    return parameters
+
+
+low.llama_model_default_params = without_repacking
+
+
 def open_model(path):
     f32 = 0  # GGML_TYPE_F32
-    return llama_cpp.Llama(path, n_ctx=512, logits_all=True, n_threads=2, type_k=f32, type_v=f32, flash_attn=False, verbose=False)
+    return llama_cpp.Llama(path, n_ctx=512, logits_all=True, n_threads=2, n_threads_batch=2, type_k=f32, type_v=f32, flash_attn=False, verbose=False)
 
 
 def forced(llm, ids):
