@@ -7,6 +7,7 @@
 // The architecture: Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.3 (pre-layer-norm
 // transformer, learned positions, output head tied to the token embedding).
 #pragma once
+#include <cstring>
 #include <memory>
 #include <span>
 #include <stdexcept>
@@ -80,7 +81,7 @@ private:
 struct sequence_rows {
     std::span<const std::int32_t> ids;  // they follow what the cache holds; at least one
     qnt::kv_cache* cache = nullptr;
-    std::size_t wanted = 1;  // logits after the last so many of them; 0 for a part of a prompt
+    std::size_t wanted = 1;  // logits after the last so many of them, at most all; 0 for a part of a prompt
 };
 
 // The transformer itself, over rows of any number of sequences at once: their products are one product of T rows, attention looks into
@@ -88,7 +89,8 @@ struct sequence_rows {
 class forward_pass {
 public:
     // model, executor and watch must outlive it.
-    forward_pass(const model& m, qnt::executor_ref executor, stopwatch* watch = nullptr) : model_(&m), executor_(executor), watch_(watch) {}
+    forward_pass(const model& m, qnt::executor_ref executor, stopwatch* watch = nullptr)
+        : model_(&m), executor_(executor), watch_(watch), embedding_(m.wte()) {}
 
     const gpt2::model& model() const { return *model_; }
     // An empty cache that fits. Throws qnt::exception.
@@ -109,9 +111,8 @@ public:
             wanted += s.wanted;
         }
         const std::size_t d = c.n_embd;
-        const matrix x = room(x_, t, d), normed = room(normed_, t, d), qkv = room(qkv_, t, 3 * d), inner = room(inner_, t, c.n_inner);
+        matrix x = room(x_, t, d), normed = room(normed_, t, d), qkv = room(qkv_, t, 3 * d), inner = room(inner_, t, c.n_inner);
         embed(x, sequences);
-        look_up(normed, qkv, sequences);
         lap(part::embedding);
         for (std::size_t i = 0; i < c.n_layer; ++i) {
             const layer& l = model_->layers()[i];
@@ -119,7 +120,15 @@ public:
             lap(part::norm);
             product(qkv, normed, l.c_attn, qnt::bias{l.c_attn.bias});
             lap(part::qkv);
-            attend(qkv, sequences, i);
+            append(sequences, qkv, i);
+            if (i + 1 == c.n_layer) {  // nobody asks for the other rows from here on
+                x.rows = normed.rows = inner.rows = wanted;
+                keep_wanted(x, sequences);
+                look_up(normed, qkv, sequences, true);
+            } else if (i == 0) {
+                look_up(normed, qkv, sequences, false);
+            }
+            qnt::attention(attention_, i, executor_);
             lap(part::attention);
             product(x, normed, l.attn_c_proj, qnt::bias{l.attn_c_proj.bias} | qnt::residual{x});
             lap(part::projection);
@@ -130,7 +139,8 @@ public:
             lap(part::mlp);
         }
         const matrix logits = room(logits_, wanted, c.vocab_size);
-        head(logits, x, sequences);
+        normalize(normed, x, model_->ln_f());
+        product(logits, normed, {model_->head(), {}}, {});
         lap(part::head);
         return {logits.data, wanted * c.vocab_size};
     }
@@ -151,6 +161,8 @@ private:
         const config& c = model_->config();
         const std::size_t position = s.cache->length(0);
         if (s.ids.empty()) throw std::runtime_error("no tokens to run");
+        if (s.wanted > s.ids.size())
+            throw std::runtime_error(std::to_string(s.wanted) + " rows of logits wanted after " + std::to_string(s.ids.size()) + " tokens");
         if (s.ids.size() > c.n_ctx - position)
             throw std::runtime_error("context is full: " + std::to_string(position) + " + " + std::to_string(s.ids.size()) +
                                      " tokens, the model has room for " + std::to_string(c.n_ctx));
@@ -165,24 +177,14 @@ private:
         float* to = x.data;
         for (const sequence_rows& s : sequences)
             for (std::size_t i = 0; i < s.ids.size(); ++i, to += x.cols) {
-                qnt::dequantize_row({to, x.cols}, model_->wte(), std::size_t(s.ids[i]));
+                embedding_({to, x.cols}, std::size_t(s.ids[i]));
                 const std::span<const float> at = model_->position(s.cache->length(0) + i);
                 for (std::size_t k = 0; k < x.cols; ++k) to[k] += at[k];
             }
     }
 
-    // attention_: out[T, n_embd] for the queries in qkv[T, 3 n_embd], sequence by sequence, the same in every layer
-    void look_up(const matrix& out, const matrix& qkv, std::span<const sequence_rows> sequences) {
-        attention_.clear();
-        std::size_t first = 0;
-        for (const sequence_rows& s : sequences) {
-            const std::size_t rows = s.ids.size();
-            attention_.push_back({out.rows_from(first, rows), {qkv.row(first), rows, out.cols, qkv.cols}, s.cache, s.cache->length(0)});
-            first += rows;
-        }
-    }
-    // The keys and values in qkv join the caches, then every query looks at what is before it.
-    void attend(const matrix& qkv, std::span<const sequence_rows> sequences, std::size_t layer) {
+    // The keys and values in qkv[T, 3 n_embd] join the caches.
+    void append(std::span<const sequence_rows> sequences, const matrix& qkv, std::size_t layer) {
         std::size_t first = 0;
         for (const sequence_rows& s : sequences) {
             const std::size_t rows = s.ids.size(), d = qkv.cols / 3;
@@ -190,21 +192,26 @@ private:
             s.cache->append(layer, third(1), third(2), executor_);
             first += rows;
         }
-        qnt::attention(attention_, layer, executor_);
     }
-
-    // logits[wanted, vocab] for the last rows of each sequence in x
-    void head(const matrix& logits, const matrix& x, std::span<const sequence_rows> sequences) {
-        if (logits.rows == 0) return;
-        const matrix normed = room(normed_, logits.rows, x.cols);
+    // attention_: out[rows, n_embd] for the queries in qkv[T, 3 n_embd], of all rows or of those wanted, which the caches hold already
+    void look_up(const matrix& out, const matrix& qkv, std::span<const sequence_rows> sequences, bool wanted) {
+        attention_.clear();
+        std::size_t end = 0, to = 0;
+        for (const sequence_rows& s : sequences) {
+            const std::size_t rows = wanted ? s.wanted : s.ids.size();
+            end += s.ids.size();
+            attention_.push_back({out.rows_from(to, rows), {qkv.row(end - rows), rows, out.cols, qkv.cols}, s.cache, s.cache->length(0) - rows});
+            to += rows;
+        }
+    }
+    // x[wanted, n_embd] from x[T, n_embd]: the last rows of each sequence move to the front.
+    static void keep_wanted(const matrix& x, std::span<const sequence_rows> sequences) {
         std::size_t end = 0, to = 0;
         for (const sequence_rows& s : sequences) {
             end += s.ids.size();
-            normalize(normed.rows_from(to, s.wanted), x.rows_from(end - s.wanted, s.wanted), model_->ln_f());
+            std::memmove(x.row(to), x.row(end - s.wanted), s.wanted * x.cols * sizeof(float));
             to += s.wanted;
         }
-        const weights& w = model_->head();
-        qnt::gemm(logits, const_matrix(normed), w, {.mode = mode_of(w), .executor = executor_});
     }
 
     void normalize(const matrix& y, const matrix& x, const norm& n) {
@@ -219,6 +226,7 @@ private:
     const gpt2::model* model_;
     qnt::executor_ref executor_;
     stopwatch* watch_;
+    qnt::row_dequantizer embedding_;
     std::vector<float> x_, normed_, qkv_, inner_, logits_;
     std::vector<qnt::attention_rows> attention_;
 };

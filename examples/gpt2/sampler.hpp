@@ -4,10 +4,13 @@
 //   gpt2::sampler sampler({.temperature = 0.8f, .top_k = 40, .seed = 1});
 //   std::int32_t next = sampler(logits);                                   // logits[vocab_size]
 //
-// The steps are those of Hugging Face's generate(): temperature, then top-k, then top-p. Probabilities are computed in double and random
-// numbers come from a generator defined here, because std::discrete_distribution draws differently in every standard library.
+// The steps are those of Hugging Face's generate(): temperature, then top-k, then top-p. The same seed draws the same tokens everywhere:
+// probabilities are qnt::softmax's and random numbers come from a generator defined here, because std::exp and
+// std::discrete_distribution differ from library to library. The vocabulary is never sorted.
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +20,8 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include <qnt/nn/softmax.hpp>
 
 namespace gpt2 {
 
@@ -60,17 +65,34 @@ private:
 // The largest logit's id, the lowest of equal ones. Throws std::invalid_argument when there is no such logit: -inf rules a token out,
 // but NaN, +inf and nothing but -inf are signs of a broken model.
 inline std::int32_t argmax(std::span<const float> logits) {
-    std::size_t best = 0;
-    float largest = -std::numeric_limits<float>::infinity();
-    for (std::size_t id = 0; id < logits.size(); ++id) {
-        if (std::isnan(logits[id])) throw std::invalid_argument("logit " + std::to_string(id) + " is NaN");
-        if (logits[id] > largest) {
-            best = id;
-            largest = logits[id];
+    // Bits that ascend as floats do, with NaN beyond both infinities; in 16 lanes, so that compilers use vectors.
+    const auto key = [](float x) {
+        const auto bits = std::bit_cast<std::int32_t>(x);
+        return bits ^ (bits >> 31 & 0x7fffffff);
+    };
+    std::array<std::int32_t, 16> low, high;
+    low.fill(std::numeric_limits<std::int32_t>::max());
+    high.fill(std::numeric_limits<std::int32_t>::min());
+    const auto look = [&](const float* x, std::size_t lanes) {
+        for (std::size_t i = 0; i < lanes; ++i) {
+            low[i] = std::min(low[i], key(x[i]));
+            high[i] = std::max(high[i], key(x[i]));
         }
+    };
+    const std::size_t whole = logits.size() / 16 * 16;
+    for (std::size_t id = 0; id < whole; id += 16) look(&logits[id], 16);
+    if (whole < logits.size()) look(&logits[whole], logits.size() - whole);
+
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    const std::int32_t least = *std::min_element(low.begin(), low.end()), most = *std::max_element(high.begin(), high.end());
+    if (!logits.empty() && (least < key(-infinity) || most > key(infinity))) {
+        const auto nan = std::find_if(logits.begin(), logits.end(), [](float x) { return std::isnan(x); });
+        throw std::invalid_argument("logit " + std::to_string(nan - logits.begin()) + " is NaN");
     }
-    if (!std::isfinite(largest)) throw std::invalid_argument("there is no largest finite logit among " + std::to_string(logits.size()));
-    return static_cast<std::int32_t>(best);
+    if (logits.empty() || most == key(infinity) || most == key(-infinity))
+        throw std::invalid_argument("there is no largest finite logit among " + std::to_string(logits.size()));
+    const float largest = std::bit_cast<float>(most ^ (most >> 31 & 0x7fffffff));
+    return static_cast<std::int32_t>(std::find(logits.begin(), logits.end(), largest) - logits.begin());
 }
 
 class sampler {
@@ -85,13 +107,23 @@ public:
 
         const double largest = logits[static_cast<std::size_t>(best)];
         const float lowest = kth_largest(logits);
-        candidates_.clear();
+        ids_.clear();
+        weights_.clear();
         for (std::size_t id = 0; id < logits.size(); ++id) {
-            if (logits[id] < lowest) continue;
-            // relative to the most likely token: nothing overflows, and the weight of that one is 1
-            candidates_.push_back({std::exp((logits[id] - largest) / options_.temperature), static_cast<std::int32_t>(id)});
+            if (logits[id] < lowest || logits[id] == -std::numeric_limits<float>::infinity()) continue;
+            ids_.push_back(static_cast<std::int32_t>(id));
+            // relative to the most likely token: nothing overflows; e^-200 is 0 in any case
+            weights_.push_back(static_cast<float>(std::max((logits[id] - largest) / options_.temperature, -200.0)));
         }
-        if (options_.top_p < 1) keep_top_p();
+        qnt::softmax(weights_, weights_);
+        candidates_.clear();
+        double total = 0;
+        for (const float w : weights_) total += w;
+        // What is below this, all of it together, does not reach 1 - top_p: it is not among the most likely that reach top_p.
+        const double least = (1 - static_cast<double>(options_.top_p)) * total / static_cast<double>(weights_.size());
+        for (std::size_t i = 0; i < ids_.size(); ++i)
+            if (weights_[i] >= least) candidates_.push_back({weights_[i], ids_[i]});
+        if (options_.top_p < 1) keep_top_p(options_.top_p * total);
         return draw();
     }
 
@@ -101,20 +133,29 @@ private:
         std::int32_t id;
     };
 
-    // Ties with the k-th stay in, as in Hugging Face's top-k.
+    // Ties with the k-th stay in, as in Hugging Face's top-k. One pass that keeps the k largest and at most as many newer ones.
     float kth_largest(std::span<const float> logits) {
         const auto k = static_cast<std::size_t>(options_.top_k);
-        if (k == 0 || k >= logits.size()) return -std::numeric_limits<float>::infinity();
-        sorted_.assign(logits.begin(), logits.end());
-        const auto kth = sorted_.begin() + static_cast<std::ptrdiff_t>(k - 1);
-        std::nth_element(sorted_.begin(), kth, sorted_.end(), std::greater<>());
-        return *kth;
+        float lowest = -std::numeric_limits<float>::infinity();
+        if (k == 0 || k >= logits.size()) return lowest;
+        largest_.clear();
+        const auto keep_k = [&] {
+            std::nth_element(largest_.begin(), largest_.begin() + (options_.top_k - 1), largest_.end(), std::greater<>());
+            largest_.resize(k);
+            lowest = largest_.back();
+        };
+        for (const float x : logits) {
+            if (!(x > lowest)) continue;
+            largest_.push_back(x);
+            if (largest_.size() == 2 * k) keep_k();
+        }
+        if (largest_.size() >= k) keep_k();
+        return lowest;
     }
 
-    // Takes the most likely tokens from a heap until they hold top_p of the weight: much less work than sorting a vocabulary.
-    void keep_top_p() {
+    // Takes the most likely tokens from a heap until they hold the wanted weight.
+    void keep_top_p(double wanted) {
         const auto less_likely = [](const candidate& a, const candidate& b) { return a.weight != b.weight ? a.weight < b.weight : a.id > b.id; };
-        const double wanted = options_.top_p * total_weight();
         auto first_kept = candidates_.end();
         std::make_heap(candidates_.begin(), candidates_.end(), less_likely);
         for (double kept = 0; kept < wanted && first_kept != candidates_.begin(); kept += first_kept->weight) {
@@ -142,8 +183,9 @@ private:
 
     sampling options_;
     splitmix64 random_;
-    std::vector<candidate> candidates_;  // these two keep their memory from token to token
-    std::vector<float> sorted_;
+    std::vector<candidate> candidates_;  // these keep their memory from token to token
+    std::vector<std::int32_t> ids_;
+    std::vector<float> weights_, largest_;
 };
 
 }  // namespace gpt2

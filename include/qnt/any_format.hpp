@@ -197,14 +197,26 @@ result<any_matrix> pack_matrix(const any_format& format, std::size_t rows, std::
 inline void dequantize(const matrix_view<float>& out, const any_view<layout::panels>& w, executor_ref executor = {}) {
     detail::dequantize_rows(out, w, executor);
 }
-// One row of w as f32 (an embedding): out[cols].
-inline void dequantize_row(std::span<float> out, const any_view<layout::panels>& w, std::size_t row) {
-    if (row >= w.shape.rows || out.size() != w.shape.cols)
-        detail::contract_violation("qnt::dequantize_row: row " + std::to_string(row) + " into " + std::to_string(out.size()) + " values, w is " +
-                                   detail::shape_text(w.shape.rows, w.shape.cols));
-    const fp_env env;
-    detail::row_reader<layout::panels>(w, exact, 1).read(row, 1, out.data(), 0);
-}
+// Rows of w as f32, one after another (embeddings), with memory of its own; w must outlive it.
+class row_dequantizer {
+public:
+    explicit row_dequantizer(const any_view<layout::panels>& w) : shape_(w.shape), reader_(w, exact, 1) {}
+
+    // out[cols]
+    void operator()(std::span<float> out, std::size_t row) {
+        if (row >= shape_.rows || out.size() != shape_.cols)
+            detail::contract_violation("qnt::dequantize_row: row " + std::to_string(row) + " into " + std::to_string(out.size()) + " values, w is " +
+                                       detail::shape_text(shape_.rows, shape_.cols));
+        const fp_env env;
+        reader_.read(row, 1, out.data(), 0);
+    }
+
+private:
+    packed_shape shape_;
+    detail::row_reader<layout::panels> reader_;
+};
+// One row of w as f32: out[cols].
+inline void dequantize_row(std::span<float> out, const any_view<layout::panels>& w, std::size_t row) { row_dequantizer{w}(out, row); }
 template <class T>
 error_stats compare(const matrix_view<T>& w, const any_view<layout::panels>& packed, compute_mode mode = exact, executor_ref executor = {}) {
     return detail::compare_rows(w, packed, mode, executor);

@@ -21,6 +21,10 @@ int main() {
         session.restart();
         add(session.forward(std::span(ids).first(13)));
         for (std::size_t i = 13; i < ids.size(); ++i) add(session.forward(std::span(ids).subspan(i, 1)));
+        for (const char* types : {"f16", "int8", "f16,int8"}) {
+            gpt2::session small(model, {}, qnt::kv_types::parse(types).value());
+            add(small.forward(ids));
+        }
     }
     std::printf("%016llx\n", hash);
 }

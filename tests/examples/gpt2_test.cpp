@@ -166,3 +166,26 @@ TEST_CASE("what cannot be run is refused") {
     CHECK_THROWS_WITH(s.forward(long_text), ContainsSubstring("room for 512"));
     CHECK_THROWS_WITH(gpt2::load_model("/nonexistent", {}, {}), ContainsSubstring("/nonexistent: "));
 }
+
+TEST_CASE("logits that nobody asks for are not computed, those asked for have the same bits") {
+    const gpt2::model m = load("int8_channel");
+    const std::span<const std::int32_t> ids = sample_ids();
+    const auto expected = logits_of(m, ids, ids.size());
+    const std::size_t vocab = m.config().vocab_size;
+    gpt2::forward_pass pass(m, {});
+    for (const std::size_t wanted : {std::size_t(0), std::size_t(1), std::size_t(7), ids.size()}) {
+        std::vector<qnt::kv_cache> caches;
+        for (int i = 0; i < 3; ++i) caches.push_back(pass.new_cache({}));
+        // beside two others, one before and one behind
+        const gpt2::sequence_rows rows[] = {{ids.first(9), &caches[0], 2}, {ids, &caches[1], wanted}, {ids.first(30), &caches[2], 1}};
+        const auto logits = pass(rows);
+        REQUIRE(logits.size() == (wanted + 3) * vocab);
+        CHECK(test::same_bits(logits.first(2 * vocab), std::span(expected).subspan(7 * vocab, 2 * vocab)));
+        CHECK(test::same_bits(logits.subspan(2 * vocab, wanted * vocab), std::span(expected).last(wanted * vocab)));
+        CHECK(test::same_bits(logits.last(vocab), std::span(expected).subspan(29 * vocab, vocab)));
+        for (std::size_t layer = 0; layer < m.config().n_layer; ++layer) CHECK(caches[1].length(layer) == ids.size());
+    }
+    qnt::kv_cache cache = pass.new_cache({});
+    const gpt2::sequence_rows too_many{ids.first(2), &cache, 3};
+    CHECK_THROWS_WITH(pass({&too_many, 1}), ContainsSubstring("3 rows of logits wanted after 2 tokens"));
+}

@@ -83,6 +83,21 @@ TEST_CASE("sampler: temperature 0 takes the largest logit, the lowest id of equa
     CHECK(gpt2::argmax(std::vector<float>{0, 1}) == 1);
 }
 
+TEST_CASE("sampler: the largest logit wherever it stands, and NaN wherever it hides") {
+    for (const std::size_t n : {1u, 15u, 16u, 17u, 50u})
+        for (std::size_t at = 0; at < n; ++at) {
+            std::vector<float> logits(n, -2.0f);
+            logits[at] = -1.5f;
+            CHECK(gpt2::argmax(logits) == std::int32_t(at));
+            for (const float bad : {nan_value, -nan_value, infinity}) {
+                logits[at] = bad;
+                CHECK_THROWS_AS(gpt2::argmax(logits), std::invalid_argument);
+            }
+            logits[at] = -infinity;
+            if (n > 1) CHECK(gpt2::argmax(logits) == std::int32_t(at == 0));
+        }
+}
+
 TEST_CASE("sampler: the generator and the draws are the same everywhere") {
     // published first outputs of SplitMix64
     gpt2::splitmix64 zero(0), other(1234567);

@@ -480,14 +480,11 @@ inline std::optional<gguf_type> gguf_type_of(const any_format& format) {
 namespace detail {
 inline namespace QNT_BASELINE {
 
-// A row of `w`, of a format that gguf_type_of() knows, to whole blocks at b.
-inline void row_to_blocks(const any_view<layout::panels>& w, std::size_t row, const unpacked_row& space, std::uint8_t* b) {
-    if (w.format.is_dense()) return unpack_row(w, row, {b, space.scales, space.zeros});
-    unpack_row(w, row, space);
-    const bool nibbles = w.format.bits == 4;
-    for (std::size_t g = 0; g < w.shape.groups(); ++g) {
-        const std::uint8_t* q = space.codes + g * 32;
-        store_f16(space.scales[g], b);
+// An unpacked row of int8:32 or int4:32 to whole blocks at b.
+inline void row_to_blocks(const unpacked_row& row, std::size_t groups, bool nibbles, std::uint8_t* b) {
+    for (std::size_t g = 0; g < groups; ++g) {
+        const std::uint8_t* q = row.codes + g * 32;
+        store_f16(row.scales[g], b);
         b += 2;
         if (!nibbles) std::memcpy(b, q, 32);
         for (std::size_t j = 0; nibbles && j < 16; ++j) b[j] = std::uint8_t(q[j] | q[j + 16] << 4);
@@ -501,13 +498,14 @@ inline void row_to_blocks(const any_view<layout::panels>& w, std::size_t row, co
 inline namespace QNT_BASELINE {
 
 // The blocks of a packed matrix, row after row, of the type gguf_type_of() names: no number changes. Errors: unsupported (a format that no
-// type holds, or rows that are not whole blocks).
+// type holds, rows that are not whole blocks, permuted columns).
 inline result<std::vector<std::byte>> gguf_encode(const any_view<layout::panels>& w, executor_ref executor = {}) {
     const any_format format{w.format, w.shape.group};
     const auto type = gguf_type_of(format);
     if (!type)
         return error{errc::unsupported,
                      "qnt::gguf_encode: GGUF has no type for " + format.name() + "; it has for f32, f16, bf16, int8:32 and int4:32"};
+    if (w.columns) return error{errc::unsupported, "qnt::gguf_encode: GGUF has no place for permuted columns; dequantize and quantize the matrix"};
     const gguf_type_info& t = *find_gguf_type(std::uint32_t(*type));
     if (w.shape.cols % t.block != 0)
         return error{errc::unsupported, "qnt::gguf_encode: rows of " + std::to_string(w.shape.cols) + " numbers are not whole blocks of " +
@@ -515,12 +513,16 @@ inline result<std::vector<std::byte>> gguf_encode(const any_view<layout::panels>
     const std::size_t row_bytes = w.shape.cols / t.block * t.bytes;
     std::vector<std::byte> out(w.shape.rows * row_bytes);
     auto* const to = reinterpret_cast<std::uint8_t*>(out.data());
-    executor.parallel_for(w.shape.rows, panel_rows, [&](std::size_t begin, std::size_t end) {
-        const fp_env env;
-        std::vector<std::uint8_t> codes(w.shape.cols), zeros(w.shape.groups());
-        std::vector<float> scales(w.shape.groups());
-        for (std::size_t row = begin; row < end; ++row)
-            detail::row_to_blocks(w, row, {codes.data(), scales.data(), zeros.data()}, to + row * row_bytes);
+    executor.parallel_for(ceil_div(w.shape.rows, panel_rows), 1, [&](std::size_t begin, std::size_t end) {
+        detail::panel_space space(w.format, w.shape);
+        for (std::size_t first = begin * panel_rows; first < end * panel_rows && first < w.shape.rows; first += panel_rows) {
+            const std::size_t count = std::min(panel_rows, w.shape.rows - first);
+            unpack_rows(w, first, count, space.row(0), space.code_step);
+            for (std::size_t r = 0; r < count; ++r) {
+                if (w.format.is_dense()) std::memcpy(to + (first + r) * row_bytes, space.row(r).codes, row_bytes);
+                else detail::row_to_blocks(space.row(r), w.shape.groups(), w.format.bits == 4, to + (first + r) * row_bytes);
+            }
+        }
     });
     return out;
 }
