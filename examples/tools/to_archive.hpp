@@ -24,7 +24,9 @@ inline std::vector<converted_tensor> to_archive(const job& j) {
     for (std::size_t i = 0; i < report.value().tensors.size(); ++i) {
         const qnt::tensor_report& r = report->tensors[i];
         const qnt::checkpoint_tensor& t = j.in.tensors[i];
-        const std::size_t bytes = r.kept ? r.report.bytes : qnt::streamed_bytes(r.format.info, r.format.shape(r.shape[0], r.shape[1]));
+        std::size_t bytes = r.report.bytes;
+        if (!r.kept) bytes = qnt::streamed_bytes(r.format.info, r.format.shape(r.shape[0], r.shape[1]));
+        if (r.transform == qnt::input_transform::permutation) bytes += r.shape[1] * sizeof(std::uint32_t);
         converted_tensor c{r.name, r.shape, t.stored_as, r.format.name(), source::elements_of(t), bytes, r.report.bytes};
         c.is_kept = r.kept;
         c.is_lossless = r.lossless;

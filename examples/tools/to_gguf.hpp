@@ -42,7 +42,8 @@ inline gguf_plan plan_gguf(const job& j, const qnt::checkpoint_tensor& t) {
     r.to = info.name;
     r.elements = source::elements_of(t);
     r.bytes = r.information_bytes = r.elements / info.block * info.bytes;
-    r.is_lossless = !r.is_kept && !is_dense && t.read_packed && !t.transposed && t.packed_format == qnt::grid_of(p.type);
+    r.is_lossless = !r.is_kept && !is_dense && t.read_packed && !t.transposed && t.packed_transform == qnt::input_transform::none &&
+                    t.packed_format == qnt::grid_of(p.type);
     return p;
 }
 

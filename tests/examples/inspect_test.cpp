@@ -92,6 +92,59 @@ TEST_CASE("qnt-inspect shows an archive, and --verify finds a flipped bit") {
     check_refused(inspect({"--verify", path}), 1, "qnt-inspect: " + path + ": ");
 }
 
+TEST_CASE("qnt-inspect shows GGUF and NumPy files, and a folder with all that a GPT-2 needs") {
+    temp_folder folder;
+    std::vector<float> values(4 * 64);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = float(i % 13) - 6;
+    const std::string gguf = folder / "a.gguf", npy = folder / "a.npy";
+    qnt::gguf_writer out;
+    out.set("general.architecture", "x\x1b[2J").value();
+    out.set("x.epsilon", 1e-5f).value();
+    out.set("x.tokens", std::vector<std::string>{"a", "b"}).value();
+    out.declare("w", qnt::gguf_type::q4_0, {4, 64}).value();
+    out.begin(gguf).value();
+    out.write("w", qnt::gguf_encode(qnt::gguf_type::q4_0, values).value()).value();
+    out.finish().value();
+    nlohmann::json j = json_of(gguf);
+    CHECK(j["format"] == "gguf");
+    CHECK(j["version"] == "3");
+    CHECK(j["metadata"]["general.architecture"] == "x\x1b[2J");
+    CHECK(j["metadata"]["x.epsilon"] == "1e-05");
+    CHECK(j["metadata"]["x.tokens"] == "[2 x string]");
+    CHECK(j["tensors"][0] ==
+          nlohmann::json{{"name", "w"}, {"shape", {4, 64}}, {"format", "Q4_0"}, {"elements", 256}, {"bytes", 144}, {"bits_per_weight", 4.5}});
+    std::string bytes = text_of(gguf);
+    const std::vector<std::byte> blocks = qnt::gguf_encode(qnt::gguf_type::q4_0, values).value();
+    bytes[bytes.find(std::string(reinterpret_cast<const char*>(blocks.data()), blocks.size())) + 5 * 18 + 1] =
+        0x7c;  // the scale of block 5: infinite
+    write_text(gguf, bytes);
+    CHECK(inspect({gguf}).exit_code == 0);
+    check_refused(inspect({"--verify", gguf}), 1, "tensor \"w\": block 5: element 160 is not a finite number");
+
+    qnt::write_npy(npy, std::span<const float>(values), {4, 64}).value();
+    j = json_of(npy);
+    CHECK(j["format"] == "npy");
+    CHECK(j["tensors"][0]["format"] == "<f4");
+    CHECK(j["tensors"][0]["bytes"] == 1024);
+    values[200] = std::numeric_limits<float>::infinity();
+    qnt::write_npy(npy, std::span<const float>(values), {4, 64}).value();
+    check_refused(inspect({"--verify", npy}), 1, "a.npy: element 200 is not a finite number");
+
+    j = json_of(model);
+    CHECK(j["facts"]["n_embd"] == "256");
+    CHECK(j["tensors"].size() == 52);
+    CHECK(json_of(model + "/config.json")["facts"]["n_layer"] == "4");
+    CHECK(json_of(model + "/merges.txt")["facts"]["tokens"] == "8192");
+    for (const char* file : {"config.json", "vocab.json", "merges.txt", "model.safetensors"})
+        std::filesystem::copy_file(model + "/" + file, folder / file);
+    std::filesystem::remove(gguf);
+    CHECK(inspect({folder.path.string()}).exit_code == 0);
+    write_text(folder / "merges.txt", "a b c\n");
+    check_refused(inspect({folder.path.string()}), 1, "merges.txt: line 1");
+    std::filesystem::remove(folder / "config.json");
+    check_refused(inspect({folder.path.string()}), 1, "no config.json");
+}
+
 TEST_CASE("qnt-inspect refuses what is not sound with one line, exit 1; wrong usage is exit 2") {
     temp_folder folder;
     const std::string path = folder / "a.safetensors";
