@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 
-from common import check, dump, need, quantize, same_bits
+from common import Skip, check, dump, need, quantize, same_bits
 
 np = need('numpy')
 need('safetensors')
@@ -70,3 +70,16 @@ with tempfile.TemporaryDirectory() as d:
             entry, values, packed = next(e for e in dump(d).values() if e[0]['stored_as'] == 'awq')
             assert same_bits(values, weights(q, z, s, np.arange(I) // G)) and same_bits(packed, values), entry
             assert entry['packed'] == ('int4:32' if symmetric else 'uint4:32'), entry
+
+    for name, tensors, config in (('gptq', {'fc.qweight': pack(q, 4), 'fc.qzeros': pack(np.full((O, I // G), 7), 4).T, 'fc.g_idx': (np.arange(I) // G).astype(np.int32)}, {'quant_method': 'gptq', 'bits': 4, 'group_size': G}),
+                                  ('awq', {'fc.qweight': pack_awq(q), 'fc.qzeros': pack_awq(np.full((I // G, O), 8))}, {'quant_method': 'awq', 'bits': 4, 'group_size': G, 'version': 'gemm'})):
+        with check(f'{name}, a checkpoint into a .qnt by qnt-quantize: the same codes'):
+            write(d, tensors | {'fc.scales': s}, config)
+            try:
+                report = quantize(d, f'{d}/m.qnt', '--format', 'int4:32')
+            except RuntimeError as e:
+                if 'cannot be read as numbers' in str(e):
+                    raise Skip('qnt-quantize does not read these checkpoints yet') from e
+                raise
+            (_, values, _), = dump(f'{d}/m.qnt').values()
+            assert report['tensors'][0]['lossless'] and same_bits(values, weights(q, np.full((I // G, O), 8), s, np.arange(I) // G))

@@ -21,19 +21,30 @@ export QNT_BIN QNT_ROOT QNT_SHARED
 
 # One package after the other: one that cannot be installed only takes its own checks with it.
 venv=${QNT_INTEROP_VENV:-build/interop/venv}
+packages() {
+    echo numpy
+    case $1 in
+        safetensors | gptq_awq) echo safetensors ;;
+        gguf) echo gguf ;;
+        bitsandbytes) echo safetensors torch bitsandbytes ;;
+        transformers) echo torch transformers accelerate bitsandbytes ;;
+        llama) echo llama-cpp-python ;;
+    esac
+}
+install() {
+    pinned=$(grep "^$1==" tests/interop/requirements.txt)
+    case $1 in
+        torch) index='--index-url https://download.pytorch.org/whl/cpu' ;;
+        llama-cpp-python) index='--extra-index-url https://abetlen.github.io/llama-cpp-python/whl/cpu' ;;
+        *) index= ;;
+    esac
+    # shellcheck disable=SC2086  # words; the second attempt is for machines that reach PyPI alone
+    "$venv/bin/pip" install -q --disable-pip-version-check --prefer-binary $index "$pinned" 2>/dev/null ||
+        "$venv/bin/pip" install -q --disable-pip-version-check --prefer-binary "$pinned" || echo "not installed: $pinned"
+}
 if [ -z "${QNT_INTEROP_VENV:-}" ]; then
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-    grep -v '^#' tests/interop/requirements.txt | while read -r package; do
-        case $package in
-            torch=*) index='--index-url https://download.pytorch.org/whl/cpu' ;;
-            llama*) index='--extra-index-url https://abetlen.github.io/llama-cpp-python/whl/cpu' ;;
-            *) index= ;;
-        esac
-        # shellcheck disable=SC2086  # words; the second attempt is for what the other index does not have or where it cannot be reached
-        "$venv/bin/pip" install -q --disable-pip-version-check --prefer-binary $index "$package" 2>/dev/null ||
-            "$venv/bin/pip" install -q --disable-pip-version-check --prefer-binary "$package" ||
-            echo "not installed: $package"
-    done
+    for package in $(for check in "$@"; do packages "$check"; done | tr ' ' '\n' | awk '!seen[$0]++'); do install "$package"; done
 fi
 
 log=$(mktemp)

@@ -104,3 +104,11 @@ with tempfile.TemporaryDirectory() as d:
             save_file({'fc.weight': codes, 'fc.SCB': absmax, 'fc.weight_format': torch.tensor(0, dtype=torch.uint8)}, f'{d}/theirs.safetensors')
             entry, values, _ = dump(f'{d}/theirs.safetensors')['fc.weight']
             assert entry['stored_as'] == 'bitsandbytes llm_int8' and same_bits(values, F.int8_vectorwise_dequant(codes, absmax).numpy())
+
+    for kind, form, nested in (('nf4', 'nf4:64', False), ('nf4', 'nf4_dq:64', True), ('fp4', 'fp4_bnb:64', False)):
+        with check(f'quantized by bitsandbytes, into a .qnt as {form}: the same codes'):
+            theirs = tensors_of(torch.randn(64, 256) * 0.05, kind, 64, nested)
+            save_file(theirs, f'{d}/theirs.safetensors')
+            report = quantize(f'{d}/theirs.safetensors', f'{d}/m.qnt', '--format', form)
+            (_, values, _), = dump(f'{d}/m.qnt').values()
+            assert report['tensors'][0]['lossless'] and same_bits(values, decoded(theirs['fc.weight'], state_of(theirs, 'fc.weight'), 64, 256)[0])

@@ -116,3 +116,14 @@ with tempfile.TemporaryDirectory() as d:
             w.add_tensor('w', blocks, raw_dtype=Q[name])
             w.write_header_to_file(), w.write_kv_data_to_file(), w.write_tensors_to_file(), w.close()
             assert same_bits(dump(f'{d}/theirs.gguf')['w'][1], gguf.dequantize(blocks, Q[name]))
+
+    for name, form in (('Q8_0', 'int8:32'), ('Q4_0', 'int4:32'), ('F16', 'f16'), ('BF16', 'bf16')):
+        with check(f'written by GGUFWriter, {name}, into a .qnt and back by qnt-quantize: the same blocks'):
+            blocks = gguf.quantize(x, Q[name])
+            w = gguf.GGUFWriter(f'{d}/theirs.gguf', 'qnt-test')
+            w.add_tensor('w', blocks, raw_dtype=Q[name] if blocks.dtype == np.uint8 else None)
+            w.write_header_to_file(), w.write_kv_data_to_file(), w.write_tensors_to_file(), w.close()
+            assert quantize(f'{d}/theirs.gguf', f'{d}/m.qnt', '--format', form)['tensors'][0]['lossless']
+            assert same_bits(dump(f'{d}/m.qnt')['w'][1], gguf.dequantize(blocks, Q[name]))
+            quantize(f'{d}/m.qnt', f'{d}/back.gguf', '--format', form)
+            assert gguf.GGUFReader(f'{d}/back.gguf').tensors[0].data.tobytes() == blocks.tobytes()
