@@ -9,11 +9,9 @@
 #include <cstdio>
 #include <filesystem>
 
+#include <gpt2/load.hpp>
+#include <gpt2/tokenizer.hpp>
 #include <nlohmann/json.hpp>
-#include <qnt/qnt.hpp>
-
-#include "load.hpp"
-#include "tokenizer.hpp"
 
 namespace {
 
