@@ -38,6 +38,15 @@ TEST_CASE("awq: matrices are decoded by the formula") {
         const test::safetensors_image image(tensors);
         const auto file = image.file();
         const auto values = read_awq_f32(file, "fc", threads).value();
+        const auto info = find_awq(file, "fc").value();
+        CHECK(info.rows == k.rows);
+        CHECK(info.cols == k.cols);
+        CHECK(info.group == k.group);
+        CHECK(info.symmetric == (k.zero == 8));
+        CHECK((info.packed_format ? info.packed_format->name() : "") == (k.format ? k.format : ""));
+        CHECK(info.parts == std::vector<std::string>{"fc.qweight", "fc.qzeros", "fc.scales", "fc.bias"});
+        CHECK(find_awq(file, "fc", {k.group}));
+        CHECK(contains(find_awq(file, "fc", {k.group / 2}).error().message, "tensor \"fc.qzeros\": "));
         CHECK(values.rows == k.rows);
         CHECK(values.cols == k.cols);
         CHECK(values.bias == bias);
@@ -89,6 +98,10 @@ TEST_CASE("awq: configs of other versions are refused by name") {
     CHECK(check_awq_config(R"({"zero_point": true, "q_group_size": 128, "w_bit": 4, "version": "GEMM"})"));
     CHECK(check_awq_config(R"({"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"}})"));
     CHECK(check_awq_config("{}"));
+    CHECK(parse_awq_config(R"({"q_group_size": 64})").value().group_size == 64);
+    CHECK(parse_awq_config(R"({"quantization_config": {"group_size": 32}})").value().group_size == 32);
+    CHECK(parse_awq_config(R"({"group_size": -1})").value().group_size == 0);
+    CHECK(parse_awq_config(R"({"group_size": -2})").error().code == errc::corrupt);
     for (const char* version : {"GEMV", "gemv_fast", "marlin", "exllama", "llm-awq", "ipex"}) {
         const auto r = check_awq_config(std::string(R"({"version": ")") + version + "\"}");
         REQUIRE_FALSE(r.has_value());

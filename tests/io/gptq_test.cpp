@@ -60,6 +60,9 @@ TEST_CASE("gptq: matrices of every kind are decoded by the formula") {
             CHECK(values.info.evidence == gptq_evidence::caller);
             CHECK(values.info.symmetric == (k.zero == 1 << (k.bits - 1)));
             CHECK(values.info.act_order == (k.order == columns::shuffled));
+            CHECK(values.info.group == k.group);
+            const auto promised = find_gptq(file, "fc", said(convention)).value().packed_format;
+            CHECK((promised ? promised->name() : "") == (k.format ? k.format : ""));
             const auto w = read_gptq(file, "fc", said(convention), threads);
             if (!k.format) {
                 REQUIRE_FALSE(w.has_value());
