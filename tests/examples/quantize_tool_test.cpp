@@ -78,6 +78,14 @@ void write_safetensors(const std::string& path, const std::vector<std::pair<std:
     out.finish().value();
 }
 
+void write_model(const std::string& path, std::vector<qnt::named_array> tensors) {
+    qnt::safetensors_writer out;
+    for (const qnt::named_array& t : tensors) out.declare(t.name, t.dtype, t.shape).value();
+    out.begin(path).value();
+    for (const qnt::safetensors_tensor& t : out.order()) out.write(t.name, test::part(tensors, t.name).bytes).value();
+    out.finish().value();
+}
+
 // 64 matrices of zeros, 1 GiB that takes no room on the disk: work for about a second.
 void write_large(const std::string& path) {
     std::string header = "{";
@@ -274,11 +282,7 @@ TEST_CASE("folders of GPTQ, AWQ and bitsandbytes: codes are taken over where the
         temp_folder folder;
         auto tensors = k.tensors;
         tensors.push_back(test::array_of("a.bias", qnt::safetensors_dtype::f32, {bias.size()}, bias));
-        qnt::safetensors_writer writer;
-        for (const qnt::named_array& t : tensors) writer.declare(t.name, t.dtype, t.shape).value();
-        writer.begin(folder / "model.safetensors").value();
-        for (const qnt::safetensors_tensor& t : writer.order()) writer.write(t.name, test::part(tensors, t.name).bytes).value();
-        writer.finish().value();
+        write_model(folder / "model.safetensors", tensors);
         write_text(folder / k.config_name, k.config);
         const nlohmann::json report = convert(folder.path.string(), folder / "m.qnt", {"--format", k.format});
         REQUIRE(report["tensors"].size() == 2);
@@ -293,6 +297,16 @@ TEST_CASE("folders of GPTQ, AWQ and bitsandbytes: codes are taken over where the
         CHECK(std::equal(back.begin(), back.end(), values.begin(), values.end()) == k.is_lossless);
         CHECK(written.find("a.bias")->read().value() == bias);
     }
+}
+
+TEST_CASE("GPTQ's codes on the grid of Q4_0 go into a .gguf as they are, -8 among them") {
+    temp_folder folder;
+    const auto gptq = test::gptq::make(4, 40, 256, 32, 8);
+    write_model(folder / "model.safetensors", gptq.tensors(qnt::gptq_convention::v1, "a"));
+    const nlohmann::json report = convert(folder / "model.safetensors", folder / "m.gguf", {"--format", "q4_0"});
+    CHECK(report["tensors"][0]["from"] == "GPTQ 4-bit g32 (v1 by its zero points)");
+    CHECK(report["tensors"][0]["lossless"] == true);
+    CHECK(qnt::gguf_file::open(folder / "m.gguf").value().read_f32("a.weight").value() == gptq.expected());
 }
 
 TEST_CASE("equal inputs give equal bytes, with any number of threads") {

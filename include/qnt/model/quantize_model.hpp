@@ -30,7 +30,8 @@ struct checkpoint_tensor {
     // Where the stored numbers are those of a format of qnt, codes and scales: which one, and how to have them without any loss.
     std::optional<any_format> packed_format = {};
     input_transform packed_transform = input_transform::none;
-    // [rows, cols] as stored, whatever `transposed` says. The error unsupported: it is not, though it looked like it; read and quantize it.
+    // [rows, cols] as stored, whatever `transposed` says. The error unsupported: it is not, though it looked like it; it is read and quantized
+    // (not lossless, says the report), unless it was to have a transform.
     std::function<result<any_matrix>()> read_packed = nullptr;
     std::vector<std::string> parts = {};  // names of the tensors of the file that it is stored as, where they are several
 };
