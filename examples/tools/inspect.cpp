@@ -4,6 +4,8 @@
 //   qnt-inspect --verify --json gpt2.qnt             # reads all data; the JSON is described in contents.hpp
 //
 // Exit 0: sound. 1: not, one line on stderr says what and where. 2: wrong usage.
+#include <map>
+
 #include <gpt2/tokenizer.hpp>
 
 #include "finite.hpp"
@@ -53,8 +55,31 @@ void check_numbers(const std::string& file, const qnt::safetensors_tensor& t) {
     if (bad < t.elements) fail("element " + std::to_string(bad) + " is not a finite number");
 }
 
+// Matrices of bitsandbytes, GPTQ and AWQ, each in place of the tensors that it is stored as.
+void compose(const settings& s, contents& c, qnt::executor_ref executor) {
+    const auto file = qnt::checkpoint_file::open(s.file, executor);
+    if (!file && file.error().code == qnt::errc::unsupported) {  // sound, but nothing that we can read
+        c.facts.emplace_back("shown as stored", file.error().message);
+        return;
+    }
+    std::map<std::string, tensor_entry> stored;
+    for (tensor_entry& e : c.tensors) stored[e.name] = std::move(e);
+    c.tensors.clear();
+    for (const qnt::checkpoint_tensor& t : file.value().tensors()) {
+        if (t.parts.empty()) {
+            c.tensors.push_back(std::move(stored.at(t.name)));
+            continue;
+        }
+        tensor_entry e{t.name, t.shape, t.stored_as, tools::source::elements_of(t), 0};
+        for (const std::string& part : t.parts) e.bytes += stored.at(part).bytes;
+        c.tensors.push_back(std::move(e));
+        const auto readable = s.verify ? t.read() : std::vector<float>();
+        if (!readable) throw qnt::exception(readable.error());
+    }
+}
+
 // One file, or several with their index.
-contents of_safetensors(const settings& s) {
+contents of_safetensors(const settings& s, qnt::executor_ref executor) {
     const auto model = qnt::safetensors_shards::open(s.file).value();
     contents c{s.file, "safetensors", "", 0, {}, {}, {}, s.verify};
     for (const qnt::safetensors_file& file : model.files()) {
@@ -66,6 +91,7 @@ contents of_safetensors(const settings& s) {
             if (s.verify) check_numbers(file.path(), t);
         }
     }
+    compose(s, c, executor);
     return c;
 }
 
@@ -161,13 +187,13 @@ contents of_tokenizer(const settings& s) {
 }
 
 // A model in Hugging Face's layout: its weights, and of a GPT-2 all that a program needs to run it.
-contents of_folder(const settings& s) {
+contents of_folder(const settings& s, qnt::executor_ref executor) {
     const std::string folder = s.file.ends_with('/') ? s.file : s.file + '/', config = folder + "config.json";
     if (std::error_code ignored; !std::filesystem::exists(config, ignored))
         throw std::runtime_error(s.file + ": there is no config.json in this folder: it is no model; name a file in it");
-    if (!s.verify && !tools::is_gpt2(gpt2::read_text(config))) return of_safetensors(s);  // there is no more to verify than its files
+    if (!s.verify && !tools::is_gpt2(gpt2::read_text(config))) return of_safetensors(s, executor);  // there is no more to verify than its files
     const gpt2::config g = gpt2::read_config(config);
-    contents c = of_safetensors(s);
+    contents c = of_safetensors(s, executor);
     const auto file = qnt::checkpoint_file::open(s.file).value();
     for (const qnt::checkpoint_tensor& t : gpt2::checkpoint_of(file, g)) {  // has all tensors in their shapes
         const auto readable = s.verify ? t.read() : std::vector<float>();
@@ -185,11 +211,11 @@ void run(const settings& s) {
     qnt::thread_pool pool;
     contents c;
     switch (kind_of(s.file)) {
-    case kind::safetensors: c = of_safetensors(s); break;
+    case kind::safetensors: c = of_safetensors(s, pool); break;
     case kind::gguf: c = of_gguf(s, pool); break;
     case kind::archive: c = of_archive(s, pool); break;
     case kind::npy: c = of_npy(s); break;
-    case kind::folder: c = of_folder(s); break;
+    case kind::folder: c = of_folder(s, pool); break;
     case kind::config: c = of_config(s); break;
     case kind::tokenizer: c = of_tokenizer(s); break;
     }

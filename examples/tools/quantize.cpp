@@ -79,7 +79,8 @@ int main(int argc, char** argv) {
     formats->require_option(1);
     app.add_flag("--plan", s.plan, "only say how large it will be");
     app.add_option("--threads", s.threads, "0: one for each usable core; any number gives the same bytes")->check(CLI::Range(0, 1024));
-    app.add_flag("--strict", s.strict, ".qnt: a scale that its type cannot hold is an error, not a group of zeros");
+    app.add_flag("--strict", s.strict,
+                 ".qnt: a scale that its type cannot hold is an error, not a group of zeros; so are codes that are not what was planned");
     app.add_option("--json", s.json, "file for the report as JSON; -: print it instead of the table");
     app.add_flag("--force", s.force, "replace OUT if it exists");
     tools::note_interrupts();

@@ -75,12 +75,14 @@ inline std::string stored_name(const qnt::checkpoint_file& file, const std::stri
 
 // The tensor gives its pages of the file back when it was read: in memory is one of them at a time.
 inline void read_and_forget(const qnt::checkpoint_file& file, qnt::checkpoint_tensor& t, const std::string& name) {
+    const std::vector<std::string> names = t.parts.empty() ? std::vector{name} : t.parts;
     const auto then_forget = [&](const auto& from) {
-        if (!from || !from->find(name)) return;
+        if (!from) return;
         const auto with = [&](const auto& read) {
-            return [read, from, at = *from->find(name)] {
+            return [read, from, names] {
                 auto values = read();
-                from->forget(*at);
+                for (const std::string& part : names)
+                    if (const auto at = from->find(part)) from->forget(**at);
                 return values;
             };
         };

@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "io/awq_builder.hpp"
+#include "io/gptq_builder.hpp"
 #include "programs.hpp"
 
 namespace {
@@ -143,6 +145,40 @@ TEST_CASE("qnt-inspect shows GGUF and NumPy files, and a folder with all that a 
     check_refused(inspect({folder.path.string()}), 1, "merges.txt: line 1");
     std::filesystem::remove(folder / "config.json");
     check_refused(inspect({folder.path.string()}), 1, "no config.json");
+}
+
+TEST_CASE("qnt-inspect shows matrices of GPTQ and AWQ, and how their zero points are meant") {
+    temp_folder folder;
+    const std::string path = folder / "model.safetensors";
+    const auto gptq = test::gptq::make(4, 40, 256, 64, -1, test::gptq::columns::shuffled).tensors(qnt::gptq_convention::v2, "a");
+    write_text(path, test::safetensors_image(gptq).bytes());
+    nlohmann::json j = json_of(path);  // nothing tells v1 from v2: as stored
+    CHECK(j["tensors"].size() == 5);
+    CHECK(contains(j["facts"]["shown as stored"].get<std::string>(), "tensor \"a.qzeros\": these are not the zero points of a symmetric matrix"));
+    check_refused(inspect({"--verify", folder.path.string()}), 1, "no config.json");
+
+    write_text(folder / "config.json", R"({"model_type": "x", "quantization_config": {"quant_method": "gptq", "checkpoint_format": "gptq_v2"}})");
+    for (const std::string& shown : {path, folder.path.string()}) {
+        const outcome o = inspect({"--json", shown});
+        INFO(o.err);
+        REQUIRE(o.exit_code == 0);
+        j = nlohmann::json::parse(o.out);
+        REQUIRE(j["tensors"].size() == 2);
+        const std::size_t bytes = 40 * 256 / 2 + 4 * 40 / 2 + 4 * 40 * 2 + 256 * 4;  // codes, zero points, scales, groups of columns
+        CHECK(j["tensors"][1] == nlohmann::json{{"name", "a.weight"},
+                                                {"shape", {40, 256}},
+                                                {"format", "GPTQ 4-bit g64 (v2 by its config, act-order)"},
+                                                {"elements", 40 * 256},
+                                                {"bytes", bytes},
+                                                {"bits_per_weight", 8.0 * double(bytes) / (40 * 256)}});
+        CHECK(j["facts"].empty());
+    }
+    CHECK(json_of(path)["verified"] == true);
+    write_text(folder / "config.json", R"({"quantization_config": {"quant_method": "awq"}})");
+    check_refused(inspect({path}), 1, "tensor \"a.qweight\": shape [32,40] with scales [4,40] is one of GPTQ");
+    std::filesystem::remove(folder / "config.json");
+    write_text(path, test::safetensors_image(test::awq::make(40, 256, 64).tensors("a")).bytes());
+    CHECK(json_of(path)["tensors"][1]["format"] == "AWQ 4-bit g64");
 }
 
 TEST_CASE("qnt-inspect refuses what is not sound with one line, exit 1; wrong usage is exit 2") {

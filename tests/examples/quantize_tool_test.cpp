@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "io/awq_builder.hpp"
+#include "io/gptq_builder.hpp"
 #include "programs.hpp"
 
 namespace {
@@ -73,6 +75,14 @@ void write_safetensors(const std::string& path, const std::vector<std::pair<std:
     for (const qnt::safetensors_tensor& t : out.order())
         for (const auto& [name, v] : tensors)
             if (name == t.name) out.write(name, std::span<const float>(v)).value();
+    out.finish().value();
+}
+
+void write_model(const std::string& path, std::vector<qnt::named_array> tensors) {
+    qnt::safetensors_writer out;
+    for (const qnt::named_array& t : tensors) out.declare(t.name, t.dtype, t.shape).value();
+    out.begin(path).value();
+    for (const qnt::safetensors_tensor& t : out.order()) out.write(t.name, test::part(tensors, t.name).bytes).value();
     out.finish().value();
 }
 
@@ -243,6 +253,60 @@ TEST_CASE("qnt-quantize to .safetensors: the tensors of write_bitsandbytes(), er
         CHECK(t.shape == was.shape);
         CHECK(std::ranges::equal(t.data, was.data));
     }
+}
+
+TEST_CASE("folders of GPTQ, AWQ and bitsandbytes: codes are taken over where the format asked for holds them") {
+    const auto v1 = qnt::gptq_convention::v1;
+    const std::vector<float> w = test::awq::make(40, 256, 64).expected(), bias(40, 0.5f);
+    const auto gptq = test::gptq::make(4, 40, 256, 128, -1, test::gptq::columns::shuffled), symmetric = test::gptq::make(4, 40, 256, 128, 8);
+    const auto awq = test::awq::make(40, 256, 128);
+    const struct {
+        std::vector<qnt::named_array> tensors;
+        const char *config_name, *config, *format, *from;
+        bool is_lossless;
+    } cases[] = {
+        {gptq.tensors(v1, "a"), "quantize_config.json", R"({"bits": 4, "group_size": 128})", "uint4:128",
+         "GPTQ 4-bit g128 (v1 by its config, act-order)", true},
+        {gptq.tensors(v1, "a"), "quantize_config.json", R"({"bits": 4, "group_size": 128})", "int4:128",
+         "GPTQ 4-bit g128 (v1 by its config, act-order)", false},
+        {symmetric.tensors(v1, "a"), "config.json", R"({"model_type": "x"})", "int4:128", "GPTQ 4-bit g128 (v1 by its zero points)", true},
+        {awq.tensors("a"), "config.json", R"({"model_type": "x", "quantization_config": {"quant_method": "awq", "version": "gemm"}})", "uint4:128",
+         "AWQ 4-bit g128", true},
+        {awq.tensors("a"), "config.json", R"({"model_type": "x", "quantization_config": {"quant_method": "awq", "version": "gemm"}})", "int8_channel",
+         "AWQ 4-bit g128", false},
+        {qnt::write_bitsandbytes("a.weight", {w.data(), 40, 256}, {}).value(), "config.json", R"({"model_type": "x"})", "nf4:64", "bitsandbytes nf4",
+         true},
+    };
+    for (const auto& k : cases) {
+        INFO(k.from << " to " << k.format);
+        temp_folder folder;
+        auto tensors = k.tensors;
+        tensors.push_back(test::array_of("a.bias", qnt::safetensors_dtype::f32, {bias.size()}, bias));
+        write_model(folder / "model.safetensors", tensors);
+        write_text(folder / k.config_name, k.config);
+        const nlohmann::json report = convert(folder.path.string(), folder / "m.qnt", {"--format", k.format});
+        REQUIRE(report["tensors"].size() == 2);
+        const nlohmann::json& t = report["tensors"][report["tensors"][0]["name"] == "a.bias"];
+        CHECK(t["name"] == "a.weight");
+        CHECK(t["shape"] == std::vector<std::size_t>{40, 256});
+        CHECK(t["from"] == k.from);
+        CHECK(t["to"] == k.format);
+        CHECK(t["lossless"] == k.is_lossless);
+        const auto written = qnt::checkpoint_file::open(folder / "m.qnt").value(), source = qnt::checkpoint_file::open(folder.path.string()).value();
+        const auto back = written.find("a.weight")->read().value(), values = source.find("a.weight")->read().value();
+        CHECK(std::equal(back.begin(), back.end(), values.begin(), values.end()) == k.is_lossless);
+        CHECK(written.find("a.bias")->read().value() == bias);
+    }
+}
+
+TEST_CASE("GPTQ's codes on the grid of Q4_0 go into a .gguf as they are, -8 among them") {
+    temp_folder folder;
+    const auto gptq = test::gptq::make(4, 40, 256, 32, 8);
+    write_model(folder / "model.safetensors", gptq.tensors(qnt::gptq_convention::v1, "a"));
+    const nlohmann::json report = convert(folder / "model.safetensors", folder / "m.gguf", {"--format", "q4_0"});
+    CHECK(report["tensors"][0]["from"] == "GPTQ 4-bit g32 (v1 by its zero points)");
+    CHECK(report["tensors"][0]["lossless"] == true);
+    CHECK(qnt::gguf_file::open(folder / "m.gguf").value().read_f32("a.weight").value() == gptq.expected());
 }
 
 TEST_CASE("equal inputs give equal bytes, with any number of threads") {

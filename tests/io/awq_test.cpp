@@ -3,59 +3,16 @@
 #include <cmath>
 
 #include "../support.hpp"
-#include "safetensors_builder.hpp"
+#include "awq_builder.hpp"
 
 using namespace qnt;
+using namespace test::awq;
 using dtype = safetensors_dtype;
 
 namespace {
 
 bool contains(const std::string& text, const std::string& what) { return text.find(what) != std::string::npos; }
 
-struct checkpoint {
-    std::size_t rows, cols, groups;                   // [out, in]
-    std::vector<std::vector<unsigned>> codes, zeros;  // [in][out], [groups][out]
-    std::vector<f16> scales;                          // [groups, out]
-
-    // As AutoAWQ packs: eight neighbours to a word, in this order from the lowest nibble on.
-    static std::vector<std::int32_t> pack(const std::vector<std::vector<unsigned>>& lines) {
-        const std::size_t order[] = {0, 2, 4, 6, 1, 3, 5, 7};
-        std::vector<std::int32_t> words;
-        for (const auto& line : lines)
-            for (std::size_t c = 0; c < line.size() / 8; ++c) {
-                std::uint32_t word = 0;
-                for (std::size_t i = 8; i-- > 0;) word = word * 16 + line[c * 8 + order[i]];
-                words.push_back(std::int32_t(word));
-            }
-        return words;
-    }
-    std::vector<named_array> tensors() const {
-        return {test::array_of("fc.qweight", dtype::i32, {cols, rows / 8}, pack(codes)),
-                test::array_of("fc.qzeros", dtype::i32, {groups, rows / 8}, pack(zeros)),
-                test::array_of("fc.scales", dtype::f16, {groups, rows}, scales)};
-    }
-    std::vector<float> expected() const {
-        std::vector<float> w;
-        for (std::size_t o = 0; o < rows; ++o)
-            for (std::size_t i = 0; i < cols; ++i) {
-                const std::size_t g = i / (cols / groups);
-                w.push_back(float((double(codes[i][o]) - double(zeros[g][o])) * double(float(scales[g * rows + o]))));
-            }
-        return w;
-    }
-};
-checkpoint make(std::size_t rows, std::size_t cols, std::size_t group, int zero = -1) {
-    std::mt19937 random(unsigned(rows + cols));
-    checkpoint c{rows, cols, cols / group, {}, {}, {}};
-    c.codes.assign(cols, std::vector<unsigned>(rows));
-    c.zeros.assign(c.groups, std::vector<unsigned>(rows));
-    for (auto& line : c.codes)
-        for (unsigned& q : line) q = random() % 16;
-    for (auto& line : c.zeros)
-        for (unsigned& z : line) z = zero < 0 ? random() % 16 : unsigned(zero);
-    for (std::size_t i = 0; i < c.groups * rows; ++i) c.scales.emplace_back(float(random() % 1000 + 1) * 1e-4f);
-    return c;
-}
 std::vector<float> decoded(const any_matrix& w) {
     std::vector<float> v(w.rows() * w.cols());
     dequantize(matrix_view<float>{v.data(), w.rows(), w.cols()}, w.view());
@@ -81,6 +38,15 @@ TEST_CASE("awq: matrices are decoded by the formula") {
         const test::safetensors_image image(tensors);
         const auto file = image.file();
         const auto values = read_awq_f32(file, "fc", threads).value();
+        const auto info = find_awq(file, "fc").value();
+        CHECK(info.rows == k.rows);
+        CHECK(info.cols == k.cols);
+        CHECK(info.group == k.group);
+        CHECK(info.symmetric == (k.zero == 8));
+        CHECK((info.packed_format ? info.packed_format->name() : "") == (k.format ? k.format : ""));
+        CHECK(info.parts == std::vector<std::string>{"fc.qweight", "fc.qzeros", "fc.scales", "fc.bias"});
+        CHECK(find_awq(file, "fc", {k.group}));
+        CHECK(contains(find_awq(file, "fc", {k.group / 2}).error().message, "tensor \"fc.qzeros\": "));
         CHECK(values.rows == k.rows);
         CHECK(values.cols == k.cols);
         CHECK(values.bias == bias);
@@ -132,6 +98,10 @@ TEST_CASE("awq: configs of other versions are refused by name") {
     CHECK(check_awq_config(R"({"zero_point": true, "q_group_size": 128, "w_bit": 4, "version": "GEMM"})"));
     CHECK(check_awq_config(R"({"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"}})"));
     CHECK(check_awq_config("{}"));
+    CHECK(parse_awq_config(R"({"q_group_size": 64})").value().group_size == 64);
+    CHECK(parse_awq_config(R"({"quantization_config": {"group_size": 32}})").value().group_size == 32);
+    CHECK(parse_awq_config(R"({"group_size": -1})").value().group_size == 0);
+    CHECK(parse_awq_config(R"({"group_size": -2})").error().code == errc::corrupt);
     for (const char* version : {"GEMV", "gemv_fast", "marlin", "exllama", "llm-awq", "ipex"}) {
         const auto r = check_awq_config(std::string(R"({"version": ")") + version + "\"}");
         REQUIRE_FALSE(r.has_value());

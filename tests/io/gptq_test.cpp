@@ -3,92 +3,16 @@
 #include <cmath>
 
 #include "../support.hpp"
-#include "safetensors_builder.hpp"
+#include "gptq_builder.hpp"
 
 using namespace qnt;
+using namespace test::gptq;
 using dtype = safetensors_dtype;
 
 namespace {
 
 bool contains(const std::string& text, const std::string& what) { return text.find(what) != std::string::npos; }
 
-// Numbers to words by way of single bits: values one behind the other, each from its lowest bit, 32 bits a word.
-std::vector<std::int32_t> words_of(const std::vector<unsigned>& values, int bits) {
-    std::vector<bool> stream;
-    for (const unsigned v : values)
-        for (int b = 0; b < bits; ++b) stream.push_back(v >> b & 1);
-    stream.resize((stream.size() + 31) / 32 * 32);
-    std::vector<std::int32_t> words;
-    for (std::size_t i = 0; i < stream.size(); i += 32) {
-        std::uint32_t w = 0;
-        for (std::size_t b = 32; b-- > 0;) w = w * 2 + stream[i + b];
-        words.push_back(std::int32_t(w));
-    }
-    return words;
-}
-
-struct checkpoint {
-    std::size_t rows, cols, groups;
-    int bits;
-    std::vector<std::vector<unsigned>> codes;  // [rows][cols]
-    std::vector<std::vector<unsigned>> zeros;  // [groups][rows], as meant
-    std::vector<std::vector<float>> scales;    // [groups][rows], f16 numbers
-    std::vector<std::int32_t> group_of;        // [cols]
-
-    std::vector<named_array> tensors(gptq_convention c) const {
-        std::vector<std::int32_t> weight, zero, index = group_of;
-        const std::size_t lines = (cols * std::size_t(bits) + 31) / 32;
-        weight.resize(lines * rows);
-        for (std::size_t o = 0; o < rows; ++o) {
-            const auto column = words_of(codes[o], bits);
-            for (std::size_t l = 0; l < lines; ++l) weight[l * rows + o] = column[l];
-        }
-        std::vector<f16> scale;
-        for (std::size_t g = 0; g < groups; ++g) {
-            auto stored = zeros[g];
-            for (unsigned& z : stored) z -= c == gptq_convention::v1;
-            const auto line = words_of(stored, bits);
-            zero.insert(zero.end(), line.begin(), line.end());
-            for (const float s : scales[g]) scale.emplace_back(s);
-        }
-        return {test::array_of("fc.qweight", dtype::i32, {lines, rows}, weight),
-                test::array_of("fc.qzeros", dtype::i32, {groups, zero.size() / groups}, zero),
-                test::array_of("fc.scales", dtype::f16, {groups, rows}, scale), test::array_of("fc.g_idx", dtype::i32, {cols}, index)};
-    }
-    std::vector<float> expected() const {
-        std::vector<float> w;
-        for (std::size_t o = 0; o < rows; ++o)
-            for (std::size_t i = 0; i < cols; ++i) {
-                const std::size_t g = std::size_t(group_of[i]);
-                w.push_back(float((double(codes[o][i]) - double(zeros[g][o])) * double(scales[g][o])));
-            }
-        return w;
-    }
-};
-
-enum class columns { in_order, shuffled };
-
-// zero: of all groups; -1: random ones from 1 to 2^bits - 1.
-checkpoint make(int bits, std::size_t rows, std::size_t cols, std::size_t group, int zero, columns order = columns::in_order, unsigned seed = 1) {
-    std::mt19937 random(seed);
-    const unsigned levels = 1u << bits;
-    const auto below = [&](unsigned n) { return unsigned(random() % n); };
-    checkpoint c{rows, cols, (cols + group - 1) / group, bits, {}, {}, {}, {}};
-    c.codes.assign(rows, std::vector<unsigned>(cols));
-    for (auto& row : c.codes)
-        for (unsigned& q : row) q = bits == 8 ? 1 + below(255) : below(levels);
-    c.zeros.assign(c.groups, std::vector<unsigned>(rows));
-    c.scales.assign(c.groups, std::vector<float>(rows));
-    for (std::size_t g = 0; g < c.groups; ++g)
-        for (std::size_t o = 0; o < rows; ++o) {
-            c.zeros[g][o] = zero < 0 ? 1 + below(levels - 1) : unsigned(zero);
-            c.scales[g][o] = float(f16(float(random() % 1000 + 1) * 1e-4f));
-        }
-    for (std::size_t i = 0; i < cols; ++i) c.group_of.push_back(std::int32_t(i / group));
-    if (order == columns::shuffled)
-        for (std::size_t i = cols; i > 1; --i) std::swap(c.group_of[i - 1], c.group_of[random() % i]);
-    return c;
-}
 std::vector<float> decoded(const any_matrix& w) {
     std::vector<float> v(w.rows() * w.cols());
     dequantize(matrix_view<float>{v.data(), w.rows(), w.cols()}, w.view());
@@ -136,6 +60,9 @@ TEST_CASE("gptq: matrices of every kind are decoded by the formula") {
             CHECK(values.info.evidence == gptq_evidence::caller);
             CHECK(values.info.symmetric == (k.zero == 1 << (k.bits - 1)));
             CHECK(values.info.act_order == (k.order == columns::shuffled));
+            CHECK(values.info.group == k.group);
+            const auto promised = find_gptq(file, "fc", said(convention)).value().packed_format;
+            CHECK((promised ? promised->name() : "") == (k.format ? k.format : ""));
             const auto w = read_gptq(file, "fc", said(convention), threads);
             if (!k.format) {
                 REQUIRE_FALSE(w.has_value());

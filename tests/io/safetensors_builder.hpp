@@ -45,6 +45,7 @@ public:
         bytes_.assign(reinterpret_cast<const char*>(&length), sizeof length);
         bytes_ += header + data;
     }
+    const std::string& bytes() const { return bytes_; }
     qnt::safetensors_file file() const {
         const auto bytes = std::as_bytes(std::span(bytes_.data(), bytes_.size()));
         auto f = qnt::safetensors_file::view({bytes.data(), bytes.size()}, "image");

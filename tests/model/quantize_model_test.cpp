@@ -1,5 +1,6 @@
 #include <qnt/model/quantize_model.hpp>
 
+#include <cmath>
 #include <limits>
 
 #include "io/temp_folder.hpp"
@@ -161,4 +162,48 @@ TEST_CASE("codes that a checkpoint holds in the format of the policy are taken o
     CHECK(kept.kept);
     CHECK(kept.format.name() == "f32");
     CHECK(test::same_bits(qnt::archive::map(folder / "model.qnt").value().read_f32("fc").value(), w));
+}
+
+TEST_CASE("codes that turn out not to be what was planned are quantized as planned otherwise, never in silence") {
+    const temp_folder folder;
+    const qnt::policy policy{{"*", qnt::use<qnt::int8_group<32>>}};
+    const auto expected = qnt::quantize(qnt::matrix_view<const float>{w.data(), 48, 96}, qnt::use<qnt::int8_group<32>>).value();
+    int read = 0;
+    qnt::checkpoint_tensor t{.name = "fc", .shape = {48, 96}, .read = [&] { return ++read, w; }};
+    t.packed_format = qnt::use<qnt::int8_group<32>>;
+    t.read_packed = []() -> qnt::result<qnt::any_matrix> { return qnt::error{qnt::errc::unsupported, "a code is -128"}; };
+
+    const auto plan = qnt::plan_model({t}, policy).value();
+    CHECK(plan.tensors[0].lossless);
+    const auto done = qnt::quantize_model({t}, policy, folder / "model.qnt").value();
+    const qnt::tensor_report& r = done.tensors[0];
+    CHECK(read == 1);
+    CHECK_FALSE(r.lossless);
+    CHECK(std::isfinite(r.report.sqnr_db));
+    CHECK(r.report.mse > 0);
+    CHECK(r.format == plan.tensors[0].format);
+    CHECK(r.shape == plan.tensors[0].shape);
+    CHECK(r.transform == plan.tensors[0].transform);
+    CHECK(r.report.bytes == plan.tensors[0].report.bytes);
+    CHECK(done.bytes == plan.bytes);
+    const auto archive = qnt::archive::map(folder / "model.qnt").value();
+    CHECK(std::memcmp(archive.get_any("fc").value().data, expected.bytes().data(), expected.bytes().size()) == 0);
+    qnt::tensor_report single;
+    REQUIRE(qnt::quantize_tensor(t, policy, single));
+    CHECK_FALSE(single.lossless);
+
+    const auto message = [&](const qnt::quantize_model_options& o = {}) {
+        read = 0;
+        const auto refused = qnt::quantize_model({t}, policy, folder / "refused.qnt", o);
+        REQUIRE_FALSE(refused);
+        CHECK(read == 0);
+        CHECK(folder.files() == 1);
+        return refused.error().message;
+    };
+    CHECK(message({.strict = true}) == "tensor 'fc': a code is -128");
+    t.packed_transform = qnt::input_transform::permutation;  // declared before it is read
+    CHECK(message() == "tensor 'fc': a code is -128");
+    t.packed_transform = qnt::input_transform::none;
+    t.read_packed = []() -> qnt::result<qnt::any_matrix> { return qnt::error{qnt::errc::corrupt, "broken"}; };
+    CHECK(message() == "tensor 'fc': broken");
 }

@@ -1,7 +1,7 @@
 // Checkpoints of AWQ (AutoAWQ), version "gemm", 4 bits, in safetensors files.
 //
 //     auto file = qnt::safetensors_file::open("model.safetensors").value();
-//     qnt::check_awq_config(text_of_config_json).value();                       // refuses gemv, gemv_fast, marlin, .. by name
+//     qnt::parse_awq_config(text_of_config_json).value();                       // refuses gemv, gemv_fast, marlin, .. by name
 //     auto q    = qnt::read_awq(file, "model.layers.0.self_attn.q_proj", pool).value();
 //     gemm(y, x, q.weights.view());   q.bias;
 //
@@ -13,6 +13,17 @@
 
 namespace qnt {
 
+struct awq_options {
+    std::size_t group_size = 0;  // as a config says; 0: as the shapes say
+};
+
+struct awq_tensor {
+    std::size_t rows = 0, cols = 0;  // [out, in]
+    std::size_t groups = 0, group = 0;
+    bool symmetric = false;                   // all zero points are 8
+    std::optional<any_format> packed_format;  // of read_awq(), if it can
+    std::vector<std::string> parts;           // the tensors' names, qweight first
+};
 struct awq_matrix {
     any_matrix weights;       // [out, in]
     std::vector<float> bias;  // [out], or none
@@ -72,8 +83,9 @@ inline result<awq_source> open_awq(const safetensors_file& file, std::string_vie
 inline namespace QNT_BASELINE {
 
 // Of quant_config.json, or of config.json, where it is the member "quantization_config". Errors: corrupt, unsupported (by name).
-inline result<void> check_awq_config(std::string_view text) {
-    return detail::read_quantization_config(text, [&](json_reader& in, std::string_view key) -> result<void> {
+inline result<awq_options> parse_awq_config(std::string_view text) {
+    awq_options o;
+    QNT_TRY(detail::read_quantization_config(text, [&](json_reader& in, std::string_view key) -> result<void> {
         const auto refused = [](const std::string& value, const char* known) {
             return error{errc::unsupported, value + " cannot be read, " + known + " can"};
         };
@@ -82,14 +94,35 @@ inline result<void> check_awq_config(std::string_view text) {
             if (!bits) return bits.error();
             return *bits == 4 ? result<void>() : refused(std::to_string(*bits), "4");
         }
+        if (key == "group_size" || key == "q_group_size") return detail::assign(o.group_size, detail::read_group_size(in));
         if (key != "quant_method" && key != "version") return in.skip();
         const auto value = in.string();
         if (!value) return value.error();
-        std::string lower = *value;
-        for (char& c : lower) c = c >= 'A' && c <= 'Z' ? char(c + ('a' - 'A')) : c;
         const char* const known = key == "version" ? "gemm" : "awq";
-        return lower == known ? result<void>() : refused(in_quotes(*value), known);
-    });
+        return detail::lower_case(*value) == known ? result<void>() : refused(in_quotes(*value), known);
+    }));
+    return o;
+}
+inline result<void> check_awq_config(std::string_view text) {
+    const auto o = parse_awq_config(text);
+    return o ? result<void>() : o.error();
+}
+
+// What the matrix "X" of X.qweight is, without a look at its codes. Errors: not_found, corrupt, not_finite, unsupported.
+inline result<awq_tensor> find_awq(const safetensors_file& file, std::string_view name, const awq_options& options = {}) {
+    const auto source = detail::open_awq(file, name);
+    if (!source) return source.error();
+    const detail::grouped_integers& w = source->integers;
+    awq_tensor t{w.rows, w.cols, w.groups, w.cols / w.groups, detail::has_zero_everywhere(w, 8), {}, {}};
+    const std::string prefix(name);
+    if (options.group_size && ceil_div(t.cols, options.group_size) != t.groups)
+        return detail::bad_tensor(file, prefix + ".qzeros",
+                                  std::to_string(t.groups) + " groups for " + std::to_string(t.cols) +
+                                      " inputs: not those of field \"group_size\", " + std::to_string(options.group_size));
+    if (const auto format = detail::panel_format(file, w, detail::order_of_groups(w))) t.packed_format = *format;
+    for (const char* part : {".qweight", ".qzeros", ".scales", ".bias"})
+        if (detail::has_tensor(file, prefix + part)) t.parts.push_back(prefix + part);
+    return t;
 }
 
 // The matrix "X" of X.qweight: the same codes in panels. Errors: not_found, corrupt, not_finite, out_of_memory, unsupported (another word

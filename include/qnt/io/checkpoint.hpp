@@ -89,6 +89,19 @@ template <class T, class U> result<void> assign(T& to, result<U> value) {
     return {};
 }
 
+// Of groups of columns; 0: "-1", one group is a whole row.
+inline result<std::uint64_t> read_group_size(json_reader& in) {
+    std::uint64_t size = 0;
+    const auto number = in.number();
+    if (!number) return number.error();
+    if (*number != "-1" && !parse_number(*number, size)) return in.fail(printable(*number) + " is no group size");
+    return size;
+}
+inline std::string lower_case(std::string s) {
+    for (char& c : s) c = c >= 'A' && c <= 'Z' ? char(c + ('a' - 'A')) : c;
+    return s;
+}
+
 inline std::uint32_t load_u32(const std::byte* p) {
     std::uint32_t v;
     std::memcpy(&v, p, sizeof v);

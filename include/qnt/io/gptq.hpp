@@ -42,8 +42,10 @@ struct gptq_tensor {
     bool act_order = false;  // columns are not in the order of their groups
     gptq_convention convention = gptq_convention::v1;
     gptq_evidence evidence = gptq_evidence::caller;
-    bool mislabelled = false;        // the values say otherwise than the config
-    std::vector<std::string> parts;  // the tensors' names, qweight first
+    bool mislabelled = false;                 // the values say otherwise than the config
+    std::size_t group = 0;                    // columns of each but the last; 0: they are not alike
+    std::optional<any_format> packed_format;  // of read_gptq(), if it can; 8 bits without act_order may turn out not to fit
+    std::vector<std::string> parts;           // the tensors' names, qweight first
 };
 struct gptq_matrix {
     any_matrix weights;
@@ -185,6 +187,9 @@ inline result<gptq_source> open_gptq(const safetensors_file& file, std::string_v
         for (std::uint16_t& z : w.zeros) ++z;
     t.symmetric = has_zero_everywhere(w, 1u << (t.bits - 1));
     s.words = file.find(w.name).value()->data.data();
+    const group_order order = order_of_groups(w);
+    t.group = w.groups == 1 ? w.cols : order.group;
+    if (const auto format = panel_format(file, w, order)) t.packed_format = *format;
     for (const char* part : {".qweight", ".qzeros", ".scales", ".g_idx", ".bias"})
         if (has_tensor(file, name + part)) t.parts.push_back(name + part);
     return s;
@@ -208,11 +213,7 @@ inline result<gptq_options> parse_gptq_config(std::string_view text) {
         if (key == "format") return detail::assign(format, in.string());
         if (key == "sym") return detail::assign(symmetric, in.boolean());
         if (key == "bits") return detail::assign(bits, in.uint64());
-        if (key == "group_size") {
-            const auto number = in.number();
-            if (number && *number != "-1" && !parse_number(*number, group_size)) return in.fail(printable(*number) + " is no group size");
-            return number ? result<void>() : number.error();
-        }
+        if (key == "group_size") return detail::assign(group_size, detail::read_group_size(in));
         if (key != "dynamic") return in.skip();
         return in.object([&](std::string_view) { return is_dynamic = true, in.skip(); });  // bits and groups of single modules
     }));
@@ -229,11 +230,14 @@ inline result<gptq_options> parse_gptq_config(std::string_view text) {
     return o;
 }
 
-// What the matrix "X" of X.qweight is. Errors: not_found, corrupt, not_finite, unsupported.
+// What the matrix "X" of X.qweight is: codes are looked at only if they have 8 bits and permuted columns, a format for which must be known
+// before a file with them can be begun. Errors: not_found, corrupt, not_finite, unsupported.
 inline result<gptq_tensor> find_gptq(const safetensors_file& file, std::string_view name, const gptq_options& options = {}) {
     auto source = detail::open_gptq(file, name, options);
     if (!source) return source.error();
-    return std::move(source->info);
+    gptq_tensor& t = source->info;
+    if (t.bits == 8 && t.act_order && !detail::fits_int8(source->integers, *source)) t.packed_format.reset();
+    return std::move(t);
 }
 
 // The same codes in panels, [out, in]. Errors: also out_of_memory; unsupported says what our formats cannot hold.

@@ -55,12 +55,14 @@ inline group_order order_of_groups(const grouped_integers& w) {
     return order;
 }
 
-// code(row, k): of the user's column k. Errors: unsupported, saying what our formats cannot hold.
-template <class Code>
-result<any_matrix> pack_integers(const safetensors_file& file, const grouped_integers& w, const Code& code, executor_ref executor) {
-    const auto refused = [&](const std::string& why) { return bad_tensor(file, w.name, why + "; decoded to f32 it can be read", errc::unsupported); };
+inline error no_panels(const safetensors_file& file, const grouped_integers& w, const std::string& why) {
+    return bad_tensor(file, w.name, why + "; decoded to f32 it can be read", errc::unsupported);
+}
+
+// What holds the codes as they are: of 8 bits only if they fit, see fits_int8(). Errors: unsupported, saying what our formats cannot hold.
+inline result<any_format> panel_format(const safetensors_file& file, const grouped_integers& w, const group_order& order) {
+    const auto refused = [&](const std::string& why) { return no_panels(file, w, why); };
     if (w.cols > std::uint32_t(-1)) return refused(std::to_string(w.cols) + " columns are too many");
-    group_order order = order_of_groups(w);
     if (order.group == 0) return refused("its groups have different numbers of columns");
     if (order.group % 16 != 0) return refused("groups of " + std::to_string(order.group) + " columns are no multiple of 16");
 
@@ -77,6 +79,24 @@ result<any_matrix> pack_integers(const safetensors_file& file, const grouped_int
             return refused("the zero point of output " + std::to_string(at % w.rows) + ", group " + std::to_string(at / w.rows) + " is " +
                            std::to_string(*large) + ", uint4 has 0 to 15");
     }
+    return format;
+}
+
+template <class Code> bool fits_int8(const grouped_integers& w, const Code& code) {
+    for (std::size_t row = 0; row < w.rows; ++row)
+        for (std::size_t k = 0; k < w.cols; ++k) {
+            const int level = int(code(row, k)) - int(w.zeros[w.group_of[k] * w.rows + row]);
+            if (level < -127 || level > 127) return false;
+        }
+    return true;
+}
+
+// code(row, k): of the user's column k. Errors: unsupported, saying what our formats cannot hold.
+template <class Code>
+result<any_matrix> pack_integers(const safetensors_file& file, const grouped_integers& w, const Code& code, executor_ref executor) {
+    const group_order order = order_of_groups(w);
+    const auto format = panel_format(file, w, order);
+    if (!format) return format.error();
     const std::uint32_t* columns = order.columns.empty() ? nullptr : order.columns.data();
     const auto read_row = [&](std::size_t row, const unpacked_row& out) -> result<void> {
         for (std::size_t g = 0, k = 0; g < w.groups; ++g) {
@@ -92,14 +112,15 @@ result<any_matrix> pack_integers(const safetensors_file& file, const grouped_int
                 }
                 const int level = int(q) - int(zero);
                 if (level < -127 || level > 127)
-                    return refused("output " + std::to_string(row) + ", column " + std::to_string(column) + ": code " + std::to_string(q) +
-                                   " less its zero point is " + std::to_string(level) + ", int8 panels have -127 to 127");
+                    return no_panels(file, w,
+                                     "output " + std::to_string(row) + ", column " + std::to_string(column) + ": code " + std::to_string(q) +
+                                         " less its zero point is " + std::to_string(level) + ", int8 panels have -127 to 127");
                 out.codes[k] = std::uint8_t(std::int8_t(level));
             }
         }
         return {};
     };
-    return pack_matrix(format, w.rows, w.cols, read_row, executor, order.columns);
+    return pack_matrix(*format, w.rows, w.cols, read_row, executor, order.columns);
 }
 
 // [rows, cols]: (q - z) * scale, rounded once.

@@ -4,17 +4,16 @@
 //     for (const qnt::checkpoint_tensor& t : file.tensors()) use(t.name, t.shape, t.stored_as, t.read);
 //     auto report = qnt::quantize_model(file.tensors(), policy, "out.qnt");    // codes that the policy asks for are taken over as they are
 //
-// A matrix of bitsandbytes is one tensor, not the several that it is stored as. The tensors keep the file open: they may outlive the
+// A matrix of bitsandbytes, GPTQ or AWQ is one tensor, not the several that it is stored as: see composed_tensor.hpp. Of the latter two zero
+// points and scales are read when the file is opened, no codes (but see find_gptq). The tensors keep the file open: they may outlive the
 // checkpoint_file.
 #pragma once
 #include <filesystem>
 #include <memory>
 #include <set>
 
-#include "../io/bitsandbytes.hpp"
 #include "../io/gguf.hpp"
-#include "../io/safetensors_shards.hpp"
-#include "quantize_model.hpp"
+#include "composed_tensor.hpp"
 
 namespace qnt {
 
@@ -82,55 +81,27 @@ inline result<any_matrix> copy_panels(const archive_tensor& t) {
     return any_matrix(t.format, t.format.shape(t.shape[0], t.shape[1]), std::move(*bytes), {t.columns.begin(), t.columns.end()});
 }
 
-// A matrix that is stored as several tensors.
-struct composed_tensor {
-    checkpoint_tensor tensor;
-    std::vector<std::string> parts;  // their names
-};
-
-// The codes of a matrix, if they come in the format that its description promises.
-inline result<any_matrix> expect_format(result<any_matrix> w, const any_format& f) {
-    if (w && !(w->format() == f)) return error{errc::unsupported, "its codes are " + w->format().name() + ", not " + f.name()};
-    return w;
-}
-
-// bitsandbytes; nothing, if `name` is not its weights.
-template <class Keep>
-result<std::optional<composed_tensor>> compose_bitsandbytes(const Keep& keep, const safetensors_file& file, const std::string& name,
-                                                            executor_ref executor) {
-    const auto found = find_bitsandbytes(file, name);
-    if (!found) return found.error();
-    if (!*found) return std::optional<composed_tensor>();
-    const bitsandbytes_tensor& t = **found;
-    composed_tensor c{{.name = name, .shape = t.shape}, t.parts};
-    c.tensor.stored_as = "bitsandbytes " + std::string(name_of(t.kind));
-    c.tensor.read = [keep, &file, name, executor] { return read_bitsandbytes_f32(file, name, executor); };
-    if (t.kind == bitsandbytes_kind::llm_int8 || t.shape.size() != 2) return std::optional(std::move(c));  // our int8 rounds its scale otherwise
-    const std::size_t group = group_of_blocks(t.shape[0], t.shape[1], t.blocksize);
-    if (group == 0) return std::optional(std::move(c));
-    const any_format f{t.kind == bitsandbytes_kind::fp4 ? info_of<fp4_bnb<dynamic_group>>
-                       : t.nested                       ? info_of<nf4_dq<dynamic_group>>
-                                                        : info_of<nf4<dynamic_group>>,
-                       group};
-    c.tensor.packed_format = f;
-    c.tensor.read_packed = [keep, &file, name, f, executor] { return expect_format(read_bitsandbytes(file, name, executor), f); };
-    return std::optional(std::move(c));
-}
-
 }  // namespace QNT_BASELINE
 }  // namespace detail
 
 inline result<void> checkpoint_file::add(std::shared_ptr<const safetensors_shards> shards, executor_ref executor) {
+    const auto is_words = [](const safetensors_tensor& t) { return t.name.ends_with(".qweight") || t.name.ends_with(".qzeros"); };
+    detail::quantization_config config;
+    if (std::any_of(shards->tensors().begin(), shards->tensors().end(), is_words)) {
+        auto found = detail::find_quantization_config(folder_);
+        if (!found) return found.error();
+        config = std::move(*found);
+    }
     for (const safetensors_file& file : shards->files()) {
         std::vector<checkpoint_tensor> here;
         std::set<std::string, std::less<>> parts;
         for (const safetensors_tensor& t : file.tensors()) {
-            auto composed = detail::compose_bitsandbytes(shards, file, t.name, executor);
+            auto composed = detail::compose_tensor(shards, file, t.name, config, executor);
             if (!composed) return composed.error();
             if (*composed) {
-                parts.insert((*composed)->parts.begin(), (*composed)->parts.end());
-                parts.erase(t.name);
-                here.push_back(std::move((*composed)->tensor));
+                const checkpoint_tensor& c = here.emplace_back(std::move(**composed));
+                parts.insert(c.parts.begin(), c.parts.end());
+                parts.erase(c.name);
             } else {
                 here.push_back(
                     {.name = t.name, .shape = t.shape, .read = [shards, &file, &t] { return file.read_f32(t.name); }, .stored_as = t.dtype_text});

@@ -30,8 +30,10 @@ struct checkpoint_tensor {
     // Where the stored numbers are those of a format of qnt, codes and scales: which one, and how to have them without any loss.
     std::optional<any_format> packed_format = {};
     input_transform packed_transform = input_transform::none;
-    // [rows, cols] as stored, whatever `transposed` says. The error unsupported: it is not, though it looked like it; read and quantize it.
+    // [rows, cols] as stored, whatever `transposed` says. The error unsupported: it is not, though it looked like it; it is read and quantized
+    // (not lossless, says the report), unless it was to have a transform.
     std::function<result<any_matrix>()> read_packed = nullptr;
+    std::vector<std::string> parts = {};  // names of the tensors of the file that it is stored as, where they are several
 };
 using checkpoint = std::vector<checkpoint_tensor>;
 
@@ -40,7 +42,7 @@ struct tensor_report {
     std::vector<std::size_t> shape;  // [out, in] of matrices
     any_format format;
     bool kept = false;      // not a matrix: numbers as they were, in `format`
-    bool lossless = false;  // codes and scales of the checkpoint as they were
+    bool lossless = false;  // codes and scales of the checkpoint as they were; in a plan: as far as is known before they are read
     input_transform transform = input_transform::none;
     quantization_report report;  // of matrices; of kept tensors the bytes only
 };
@@ -53,7 +55,7 @@ struct model_report {
 };
 
 struct quantize_model_options {
-    bool strict = false;                                                                                   // see quantize_options
+    bool strict = false;  // see quantize_options; also, codes that were planned to be taken over are never quantized anew
     std::vector<std::pair<std::string, std::string>> metadata = {};                                        // for the archive
     std::function<bool(std::size_t done, std::size_t total, const std::string& next)> progress = nullptr;  // false: stop
 };
@@ -136,7 +138,8 @@ inline result<any_matrix> take_packed(const checkpoint_tensor& t, tensor_report&
 inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, tensor_report& plan, bool strict, executor_ref executor) {
     if (plan.lossless) {
         auto packed = take_packed(t, plan);
-        if (packed || packed.error().code != errc::unsupported || plan.transform != input_transform::none) return packed;
+        // Format and size stay as planned; a transform could not, and it is declared already.
+        if (packed || packed.error().code != errc::unsupported || plan.transform != input_transform::none || strict) return packed;
         plan.lossless = false;
     }
     const auto values = read_all(t);
