@@ -72,6 +72,9 @@ template <int Lanes> struct array_ops {
     static QNT_NOINLINE f32 load_f16(const std::uint16_t* p) {
         return make<f32>([&](int i) { return float(f16::from_bits(p[i])); });
     }
+    static QNT_NOINLINE void store_f16(std::uint16_t* p, f32 a) {
+        for (int i = 0; i < lanes; ++i) p[i] = f16(a.v[i]).bits;
+    }
     static QNT_NOINLINE f32 load_bf16(const std::uint16_t* p) {
         return make<f32>([&](int i) { return float(bf16::from_bits(p[i])); });
     }
