@@ -32,7 +32,7 @@ struct settings {
     std::size_t threads = 0;
     std::size_t count = 40;
     gpt2::sampling sampling;
-    bool json = false, stats = false;
+    bool json = false, stats = false, in_memory = false;
 };
 
 struct sequence {
@@ -69,6 +69,7 @@ gpt2::load_options options_of(const settings& s) {
     if (!s.policy.empty()) o.weights = qnt::policy::parse(read_text(s.policy)).value();
     else if (!s.format.empty() || !is_quantized) o.weights = {{"*", qnt::any_format::parse(s.format.empty() ? "int8_channel" : s.format).value()}};
     o.mode = gpt2::parse_mode(s.mode);
+    o.in_memory = s.in_memory;
     return o;
 }
 
@@ -232,6 +233,7 @@ int main(int argc, char** argv) {
         app.add_option("--format", s.format, "of all matrices: f32 f16 bf16 int8 int8_channel int8:32 nf4:64 nf4_dq:64 int4:32 uint4:64 ...")
             ->default_str("int8_channel, of a .qnt its own");
     app.add_option("--policy", s.policy, "JSON file of [pattern, format] rules, instead of --format")->excludes(format);
+    app.add_flag("--in-memory", s.in_memory, "read a .qnt into memory, in huge pages, instead of mapping it");
     app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
     app.add_option("--kv", s.kv, "how keys and values are stored: f32, f16 or int8, or keys,values as in f16,int8")->capture_default_str();
     app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();

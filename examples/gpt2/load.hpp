@@ -19,7 +19,8 @@ struct load_options {
     // as it is: to ask it for another format is an error.
     qnt::policy weights = {};
     qnt::compute_mode mode = qnt::automatic;
-    bool verify = false;  // the checksums of a .qnt; without, nothing of it is read before it is needed
+    bool in_memory = false;  // a .qnt in memory of our own, huge pages where the system has them, instead of mapped: slower to load, faster to run
+    bool verify = false;     // the checksums of a .qnt; without, nothing of it is read before it is needed
 };
 
 inline std::string beside(const qnt::checkpoint_file& file, const char* name) { return (std::filesystem::path(file.folder()) / name).string(); }
@@ -137,7 +138,7 @@ public:
     }
 
     model build(const std::string& path) {
-        const auto file = qnt::checkpoint_file::open(path).value();
+        const auto file = (options_.in_memory ? qnt::checkpoint_file::load(path) : qnt::checkpoint_file::open(path)).value();
         path_ = file.path();
         model& m = model_;
         m.config_ = config_of(file);

@@ -190,6 +190,9 @@ TEST_CASE("load: a .qnt runs where it lies, with the logits of the model that wa
     CHECK_THROWS_WITH(gpt2::load_model(at / "m.qnt", options("nf4:64"), {}),
                       ContainsSubstring("m.qnt: tensor \"wte.weight\": is int8_channel, asked for was nf4:64; a .qnt runs as it is"));
     CHECK(test::same_bits(logits_of(gpt2::load_model(at / "m.qnt", {.weights = policy})), logits_of(direct)));
+    const gpt2::model copied = gpt2::load_model(at / "m.qnt", {.in_memory = true, .verify = true});
+    write_text(at / "m.qnt", "");  // nobody reads it any more
+    CHECK(test::same_bits(logits_of(copied), logits_of(direct)));
     write_text(at / "cut.qnt", good.substr(0, good.size() / 2));
     CHECK(contains(load_error(at / "cut.qnt"), "cut.qnt: "));
 

@@ -36,7 +36,9 @@ class checkpoint_file {
 public:
     // A file is what its first bytes say; of folders and indices see safetensors_shards. The executor decodes, and must outlive the
     // tensors. Errors: those of the readers, naming the file.
-    static result<checkpoint_file> open(const std::string& path, executor_ref executor = {});
+    static result<checkpoint_file> open(const std::string& path, executor_ref executor = {}) { return from(path, false, executor); }
+    // The same from copies in memory of our own: see read_file. Errors: also out_of_memory.
+    static result<checkpoint_file> load(const std::string& path, executor_ref executor = {}) { return from(path, true, executor); }
 
     const std::string& path() const { return path_; }            // as given to open()
     const std::string& folder() const { return folder_; }        // where other files of the model lie
@@ -49,7 +51,8 @@ public:
     const std::shared_ptr<const archive>& as_archive() const { return archive_; }
 
 private:
-    result<void> read(executor_ref executor);
+    static result<checkpoint_file> from(const std::string& path, bool in_memory, executor_ref executor);
+    result<void> read(bool in_memory, executor_ref executor);
     result<void> add(std::shared_ptr<const safetensors_shards> shards, executor_ref executor);
     result<void> add(std::shared_ptr<const gguf_file> file, executor_ref executor);
     result<void> add(std::shared_ptr<const archive> file, executor_ref executor);
@@ -143,27 +146,28 @@ inline result<void> checkpoint_file::add(std::shared_ptr<const archive> file, ex
     return {};
 }
 
-inline result<void> checkpoint_file::read(executor_ref executor) {
+inline result<void> checkpoint_file::read(bool in_memory, executor_ref executor) {
     const auto take = [&](auto file) -> result<void> {
         if (!file) return file.error();
         using type = std::remove_cvref_t<decltype(*file)>;
         return add(std::make_shared<const type>(std::move(*file)), executor);
     };
     std::error_code ignored;
-    if (std::filesystem::is_directory(path_, ignored) || path_.ends_with(".json")) return take(safetensors_shards::open(path_));
+    if (std::filesystem::is_directory(path_, ignored) || path_.ends_with(".json"))
+        return take(in_memory ? safetensors_shards::load(path_) : safetensors_shards::open(path_));
     const auto kind = weights_kind_of(path_);
     if (!kind) return kind.error();
-    if (*kind == weights_kind::archive) return take(archive::map(path_));
-    if (*kind == weights_kind::gguf) return take(gguf_file::open(path_));
-    return take(safetensors_shards::open(path_));
+    if (*kind == weights_kind::archive) return take(in_memory ? archive::load(path_) : archive::map(path_));
+    if (*kind == weights_kind::gguf) return take(in_memory ? gguf_file::load(path_) : gguf_file::open(path_));
+    return take(in_memory ? safetensors_shards::load(path_) : safetensors_shards::open(path_));
 }
 
-inline result<checkpoint_file> checkpoint_file::open(const std::string& path, executor_ref executor) {
+inline result<checkpoint_file> checkpoint_file::from(const std::string& path, bool in_memory, executor_ref executor) {
     checkpoint_file c;
     c.path_ = path;
     std::error_code ignored;
     c.folder_ = std::filesystem::is_directory(path, ignored) ? path : std::filesystem::path(path).parent_path().string();
-    QNT_TRY(c.read(executor));
+    QNT_TRY(c.read(in_memory, executor));
     for (std::size_t i = 0; i < c.tensors_.size(); ++i) c.by_name_.push_back(i);
     std::sort(c.by_name_.begin(), c.by_name_.end(), [&](std::size_t a, std::size_t b) { return c.tensors_[a].name < c.tensors_[b].name; });
     return c;
