@@ -122,7 +122,8 @@ TEST_CASE("bitsandbytes: 4-bit goldens are read to the bit, and written byte for
 }
 
 TEST_CASE("bitsandbytes: odd lengths and short last blocks") {
-    for (const std::size_t n : {1, 2, 3, 31, 33, 63, 65, 100, 127, 129, 255, 257, 1000}) {
+    for (const std::size_t n : {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{31}, std::size_t{33}, std::size_t{63}, std::size_t{65},
+                                std::size_t{100}, std::size_t{127}, std::size_t{129}, std::size_t{255}, std::size_t{257}, std::size_t{1000}}) {
         const std::string name = "odd" + std::to_string(n);
         INFO(name);
         const auto x = golden<float>(name + "_input"), absmax = golden<float>(name + "_nf4_absmax"), expected = golden<float>(name + "_nf4_deq");
