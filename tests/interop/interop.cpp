@@ -31,26 +31,6 @@ struct decoded {
     std::string stored_as;
 };
 
-// The matrix X of a tensor X.qweight: GPTQ or AWQ as the config.json beside the file says.
-decoded read_integers(const qnt::safetensors_file& file, const std::string& folder, const std::string& name, qnt::executor_ref executor) {
-    const std::string config = text_of_file(folder + "/config.json");
-    if (const auto gptq = qnt::parse_gptq_config(config)) {
-        auto values = qnt::read_gptq_f32(file, name, *gptq, executor).value();
-        auto matrix = qnt::read_gptq(file, name, *gptq, executor);
-        return {std::move(values.weights),
-                matrix ? qnt::result<qnt::any_matrix>(std::move(matrix->weights)) : matrix.error(),
-                {values.info.rows, values.info.cols},
-                values.info.convention == qnt::gptq_convention::v1 ? "gptq v1" : "gptq v2"};
-    }
-    qnt::check_awq_config(config).value();
-    auto values = qnt::read_awq_f32(file, name, executor).value();
-    auto matrix = qnt::read_awq(file, name, executor);
-    return {std::move(values.weights),
-            matrix ? qnt::result<qnt::any_matrix>(std::move(matrix->weights)) : matrix.error(),
-            {values.rows, values.cols},
-            "awq"};
-}
-
 json write(const std::string& name, const decoded& d, const std::string& stem) {
     json j{{"name", name}, {"shape", d.shape}, {"stored_as", d.stored_as}, {"file", nullptr}, {"packed", nullptr}, {"packed_file", nullptr}};
     if (!d.values) return j["error"] = d.values.error().message, j;
@@ -70,11 +50,6 @@ void dump(const std::string& path, const std::string& folder, qnt::executor_ref 
     json list = json::array();
     const auto add = [&](const std::string& name, const decoded& d) { list.push_back(write(name, d, folder + '/' + std::to_string(list.size()))); };
     for (const qnt::checkpoint_tensor& t : file.tensors()) {
-        if (t.name.ends_with(".qweight")) {
-            const std::string name = t.name.substr(0, t.name.size() - std::string_view(".qweight").size());
-            add(name, read_integers(file.as_safetensors()->files()[0], file.folder(), name, executor));
-            continue;
-        }
         decoded d{t.read(), qnt::error{qnt::errc::unsupported, "no format of panels"}, t.shape, t.stored_as};
         if (t.read_packed) d.panels = t.read_packed();
         add(t.name, d);
