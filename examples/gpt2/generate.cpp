@@ -65,9 +65,9 @@ std::string read_text(const std::string& path) {
 
 gpt2::load_options options_of(const settings& s) {
     gpt2::load_options o;
-    const bool is_quantized = qnt::weights_kind_of(s.model).value() == qnt::weights_kind::archive;
+    o.unless_asked = {{"*", qnt::use<qnt::int8_channel>}};
     if (!s.policy.empty()) o.weights = qnt::policy::parse(read_text(s.policy)).value();
-    else if (!s.format.empty() || !is_quantized) o.weights = {{"*", qnt::any_format::parse(s.format.empty() ? "int8_channel" : s.format).value()}};
+    else if (!s.format.empty()) o.weights = {{"*", qnt::any_format::parse(s.format).value()}};
     o.mode = gpt2::parse_mode(s.mode);
     o.in_memory = s.in_memory;
     return o;

@@ -15,9 +15,10 @@ namespace gpt2 {
 
 struct load_options {
     // Formats of the matrices, by tensor name without prefix: "wte", "h.0.attn.c_attn", ..., and "lm_head" where it is not tied to wte.
-    // Where a file holds just the format that is asked for, its codes are taken over. Without rules: those of a .qnt, else f32. A .qnt runs
-    // as it is: to ask it for another format is an error.
+    // Where a file holds just the format that is asked for, its codes are taken over. A .qnt runs as it is: to ask it for another format is
+    // an error, to ask for none (no rules) is not; of other files the matrices are then made what `unless_asked` says.
     qnt::policy weights = {};
+    qnt::policy unless_asked{{"*", qnt::keep<float>}};
     qnt::compute_mode mode = qnt::automatic;
     bool in_memory = false;  // a .qnt in memory of our own, huge pages where the system has them, instead of mapped: slower to load, faster to run
     bool verify = false;     // the checksums of a .qnt; without, nothing of it is read before it is needed
@@ -132,10 +133,11 @@ inline qnt::checkpoint checkpoint_of(const qnt::checkpoint_file& file, const con
 
 class model_builder {
 public:
-    model_builder(const load_options& options, qnt::executor_ref executor) : options_(options), executor_(executor) {
-        if (options_.weights.rules().empty()) rules_ = {{"*", qnt::keep<float>}};
-        else rules_ = options_.weights;
-    }
+    model_builder(const load_options& options, qnt::executor_ref executor)
+        : options_(options),
+          is_asked_(!options.weights.rules().empty()),
+          rules_(is_asked_ ? options.weights : options.unless_asked),
+          executor_(executor) {}
 
     model build(const std::string& path) {
         const auto file = (options_.in_memory ? qnt::checkpoint_file::load(path) : qnt::checkpoint_file::open(path)).value();
@@ -184,7 +186,7 @@ private:
         weights w;
         if (archive_ && t.read_packed) {
             w = archive_->get_any(t.name).value();
-            if (!options_.weights.rules().empty())
+            if (is_asked_)
                 if (const auto wanted = value_of(t, rules_.format_for(t.name)); !(wanted == *t.packed_format))
                     value_of<int>(t, qnt::error{qnt::errc::unsupported, "is " + t.packed_format->name() + ", asked for was " + wanted.name() +
                                                                             "; a .qnt runs as it is, qnt-quantize converts it"});
@@ -223,7 +225,8 @@ private:
     }
 
     const load_options& options_;
-    qnt::policy rules_;
+    bool is_asked_;
+    const qnt::policy& rules_;
     qnt::executor_ref executor_;
     std::string path_;
     std::shared_ptr<const qnt::archive> archive_;

@@ -32,7 +32,7 @@ void run(const settings& s) {
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
     const qnt::any_format format = qnt::any_format::parse(s.format).value();
     const qnt::policy weights = s.linear_only ? qnt::policy{{"h.*", format}, {"*", qnt::keep<float>}} : qnt::policy{{"*", format}};
-    const gpt2::model model = gpt2::load_model(s.model, {weights, gpt2::parse_mode(s.mode)}, pool);
+    const gpt2::model model = gpt2::load_model(s.model, {.weights = weights, .mode = gpt2::parse_mode(s.mode)}, pool);
     std::ifstream file(s.text, std::ios::binary);
     if (!file) throw std::runtime_error(s.text + ": cannot be opened");
     const auto ids = gpt2::tokenizer(s.model).encode(std::string(std::istreambuf_iterator<char>(file), {}));

@@ -1,0 +1,85 @@
+// The program qnt-generate, beside direct calls of the library.
+#include <batch.hpp>
+#include <load.hpp>
+#include <nlohmann/json.hpp>
+#include <tokenizer.hpp>
+
+#include "examples/programs.hpp"
+
+namespace {
+
+const std::string folder = QNT_SOURCE_DIR "/examples/models/qnt-gpt2-5m";
+
+outcome generate(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), QNT_GENERATE);
+    return run(std::move(arguments));
+}
+nlohmann::json generate_json(std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"-n", "8", "--json"});
+    const outcome o = generate(std::move(arguments));
+    INFO(o.err);
+    REQUIRE(o.exit_code == 0);
+    return nlohmann::json::parse(o.out);
+}
+
+// Greedily, as the program does without other options.
+std::vector<std::int32_t> ids_of(const char* format, const std::string& prompt) {
+    const gpt2::model m = gpt2::load_model(folder, {.weights = {{"*", qnt::any_format::parse(format).value()}}});
+    std::vector<std::int32_t> ids;
+    gpt2::generate(m, gpt2::tokenizer(folder).encode(prompt), {.max_new_tokens = 8}, [&](std::int32_t id) { return ids.push_back(id), true; });
+    return ids;
+}
+
+}  // namespace
+
+TEST_CASE("qnt-generate: a folder runs as int8_channel, or as it is asked to") {
+    const auto plain = generate_json({"--model", folder, "--prompt", "The old house"});
+    CHECK(plain["format"] == "int8_channel");
+    CHECK(plain["ids"] == ids_of("int8_channel", "The old house"));
+    const auto asked = generate_json({"--model", folder, "--prompt", "The old house", "--format", "nf4:64"});
+    CHECK(asked["format"] == "nf4:64");
+    CHECK(asked["ids"] == ids_of("nf4:64", "The old house"));
+    CHECK(asked["model_bytes"] < plain["model_bytes"]);
+}
+
+TEST_CASE("qnt-generate: a .qnt runs in its own formats, mapped or in memory, and in no others") {
+    const temp_folder at;
+    REQUIRE(run({QNT_QUANTIZE, folder, at / "m.qnt", "--format", "int4:32"}).exit_code == 0);
+    const auto mapped = generate_json({"--model", at / "m.qnt", "--prompt", "Once"});
+    CHECK(mapped["format"] == "int4:32");
+    CHECK(mapped["ids"] == ids_of("int4:32", "Once"));
+    CHECK(generate_json({"--model", at / "m.qnt", "--prompt", "Once", "--in-memory"})["ids"] == mapped["ids"]);
+    CHECK(generate_json({"--model", at / "m.qnt", "--prompt", "Once", "--format", "int4:32"})["ids"] == mapped["ids"]);
+    const outcome other = generate({"--model", at / "m.qnt", "--format", "nf4:64"});
+    CHECK(other.exit_code == 2);
+    CHECK(contains(other.err, "tensor \"wte.weight\": is int4:32, asked for was nf4:64"));
+}
+
+TEST_CASE("qnt-generate: a batch is its prompts one by one, keys and values in any type") {
+    const temp_folder at;
+    write_text(at / "prompts", "The old house\nOnce upon a time\n");
+    for (const char* kv : {"f32", "f16,int8"}) {
+        const auto batch = generate_json({"--model", folder, "--batch", at / "prompts", "--kv", kv});
+        REQUIRE(batch["sequences"].size() == 2);
+        for (const auto& sequence : batch["sequences"])
+            CHECK(sequence["ids"] == generate_json({"--model", folder, "--prompt", sequence["prompt"], "--kv", kv})["ids"]);
+    }
+    const outcome stats = generate({"--model", folder, "-n", "4", "--stats"});
+    CHECK(stats.exit_code == 0);
+    for (const char* part : {"keys and values:", "prefill: 1 steps", "decode: 3 steps", "attention", "mlp", "head"}) CHECK(contains(stats.err, part));
+}
+
+TEST_CASE("qnt-generate: what it cannot do is one line and exit 2") {
+    const auto check = [](std::vector<std::string> arguments, const char* message) {
+        const outcome o = generate(std::move(arguments));
+        INFO(o.err);
+        CHECK(o.exit_code == 2);
+        CHECK(o.out.empty());
+        CHECK(std::count(o.err.begin(), o.err.end(), '\n') == 1);
+        CHECK(contains(o.err, message));
+    };
+    check({"--model", "/nowhere"}, "/nowhere");
+    check({"--model", folder, "--format", "int5"}, "format 'int5': unknown");
+    check({"--model", folder, "--kv", "f8"}, "'f8' is no type of keys and values");
+    check({"--model", folder, "--prompt", ""}, "the prompt is empty");
+}
