@@ -13,7 +13,6 @@ using qnt::matrix_view;
 using qnt::scalar_type;
 namespace layout = qnt::layout;
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0;
 }

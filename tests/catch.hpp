@@ -12,6 +12,8 @@ using Catch::Matchers::ContainsSubstring;
 #include <catch2/catch.hpp>
 inline auto ContainsSubstring(const std::string& text) { return Catch::Contains(text); }
 #endif
+#include <string_view>
+inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
 // Sanitizers end the program when an allocation is too large, and the thread sanitizer refuses new threads after a fork.
 #if defined(__has_feature)

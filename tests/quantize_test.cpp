@@ -226,7 +226,6 @@ template <class F> qnt::error error_of(const std::vector<float>& x, std::size_t 
     REQUIRE_FALSE(r.has_value());
     return r.error();
 }
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // Not in the templates: 16 formats would compile every CHECK again.
 void check_against_double(const qnt::error_stats& s, const std::vector<float>& x, const std::vector<float>& values, std::size_t rows,

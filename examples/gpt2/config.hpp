@@ -45,6 +45,8 @@ inline std::string read_text(const std::string& path, std::size_t most = std::si
     return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
+// Of the MLP, where nothing else is said; 0, which check_config refuses, beyond all bounds.
+inline std::size_t default_n_inner(std::size_t n_embd) { return n_embd <= std::size_t{1} << 16 ? 4 * n_embd : 0; }
 // 0, which check_config refuses, for what is none.
 inline float to_epsilon(double value) { return value > 0 && value < 1 && float(value) < 1 ? float(value) : 0.0f; }
 
@@ -106,7 +108,7 @@ inline config parse_config(std::string_view text, const std::string& file) {
     c.n_head = size("n_head");
     c.n_ctx = size(json->find("n_positions") ? "n_positions" : "n_ctx");
     c.vocab_size = size("vocab_size");
-    c.n_inner = find("n_inner") ? size("n_inner") : c.n_embd <= std::size_t{1} << 16 ? 4 * c.n_embd : 0;
+    c.n_inner = find("n_inner") ? size("n_inner") : default_n_inner(c.n_embd);
     if (const auto* v = find("layer_norm_epsilon")) c.layer_norm_epsilon = to_epsilon(get("layer_norm_epsilon", v->as_double()));
     for (const auto& [field, id] : {std::pair{"bos_token_id", &c.bos_token_id}, {"eos_token_id", &c.eos_token_id}})
         if (const auto* v = find(field)) *id = std::size_t(get(field, v->as_uint64()));

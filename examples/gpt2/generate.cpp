@@ -3,19 +3,17 @@
 //   qnt-generate --model examples/models/qnt-gpt2-5m --format int4:32 --prompt "Once upon a time" -n 40
 //   qnt-generate --batch prompts.txt --kv int8 --stats                      # one prompt a line, all at once
 //
-// Weights are read as f16 or f32 and quantized at load. Wrong input: one line on stderr, exit 2.
+// Weights are read as f16 or f32 and quantized at load. Exit codes: program.hpp.
 #include <chrono>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "../program.hpp"
 #include "batch.hpp"
 #include "load.hpp"
-#include "program.hpp"
+#include "modes.hpp"
 #include "tokenizer.hpp"
 
 namespace {
@@ -57,16 +55,10 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::string read_text(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file) throw std::runtime_error(path + ": cannot be opened");
-    return {std::istreambuf_iterator<char>(file), {}};
-}
-
 gpt2::load_options options_of(const settings& s) {
     gpt2::load_options o;
     o.unless_asked = {{"*", qnt::use<qnt::int8_channel>}};
-    if (!s.policy.empty()) o.weights = qnt::policy::parse(read_text(s.policy)).value();
+    if (!s.policy.empty()) o.weights = qnt::policy::parse(gpt2::read_text(s.policy)).value();
     else if (!s.format.empty()) o.weights = {{"*", qnt::any_format::parse(s.format).value()}};
     o.mode = gpt2::parse_mode(s.mode);
     o.in_memory = s.in_memory;
@@ -102,7 +94,7 @@ std::vector<sequence> read_prompts(const settings& s, const gpt2::tokenizer& tok
         add(s.prompt, "");
         return sequences;
     }
-    std::istringstream lines(read_text(s.batch));
+    std::istringstream lines(gpt2::read_text(s.batch));
     for (std::string line; std::getline(lines, line);) add(line, s.batch + ":" + std::to_string(sequences.size() + 1) + ": ");
     if (sequences.empty()) throw std::runtime_error(s.batch + ": there is no prompt in it");
     return sequences;
@@ -245,5 +237,5 @@ int main(int argc, char** argv) {
     app.add_option("--seed", s.sampling.seed, "the same seed gives the same text")->capture_default_str();
     app.add_flag("--json", s.json, "print one JSON object instead of the text");
     app.add_flag("--stats", s.stats, "print where the time went");
-    return gpt2::run_program("qnt-generate", app, argc, argv, [&] { run(s); });
+    return tools::run_program("qnt-generate", app, argc, argv, [&] { run(s); });
 }

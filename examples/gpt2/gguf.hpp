@@ -61,7 +61,7 @@ inline config config_of(const qnt::gguf_file& file, const std::string& path) {
     for (const size_bound& b : size_bounds) {
         const std::string key = gguf_key(b);
         if (b.size == &config::vocab_size) c.vocab_size = wte.shape[0];
-        else if (b.size == &config::n_inner && !file.find_value(key)) c.n_inner = c.n_embd <= std::size_t{1} << 16 ? 4 * c.n_embd : 0;
+        else if (b.size == &config::n_inner && !file.find_value(key)) c.n_inner = default_n_inner(c.n_embd);
         else c.*b.size = get(need(key)->as_uint64());
     }
     if (const auto* v = file.find_value("gpt2.attention.layer_norm_epsilon")) c.layer_norm_epsilon = to_epsilon(get(v->as_f32()));

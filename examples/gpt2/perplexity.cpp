@@ -5,14 +5,12 @@
 // Protocol: the file as it is, encoded as one string; windows of n_ctx tokens that do not overlap, the last partial one kept; every
 // token but the first of each window is scored; ppl = exp(sum of nll / scored tokens). One JSON object on stdout.
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "../program.hpp"
 #include "load.hpp"
-#include "program.hpp"
+#include "modes.hpp"
 #include "tokenizer.hpp"
 
 namespace {
@@ -33,9 +31,7 @@ void run(const settings& s) {
     const qnt::any_format format = qnt::any_format::parse(s.format).value();
     const qnt::policy weights = s.linear_only ? qnt::policy{{"h.*", format}, {"*", qnt::keep<float>}} : qnt::policy{{"*", format}};
     const gpt2::model model = gpt2::load_model(s.model, {.weights = weights, .mode = gpt2::parse_mode(s.mode)}, pool);
-    std::ifstream file(s.text, std::ios::binary);
-    if (!file) throw std::runtime_error(s.text + ": cannot be opened");
-    const auto ids = gpt2::tokenizer(s.model).encode(std::string(std::istreambuf_iterator<char>(file), {}));
+    const auto ids = gpt2::tokenizer(s.model).encode(gpt2::read_text(s.text, ~std::size_t{0}));
 
     gpt2::session session(model, pool, qnt::kv_types::parse(s.kv).value());
     qnt::perplexity_sum sum;
@@ -78,5 +74,5 @@ int main(int argc, char** argv) {
     app.add_option("--windows", s.windows, "score only the first of them; 0: all")->capture_default_str();
     app.add_option("--kv", s.kv, "how keys and values are stored: f32, f16 or int8, or keys,values as in f16,int8")->capture_default_str();
     app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
-    return gpt2::run_program("qnt-perplexity", app, argc, argv, [&] { run(s); });
+    return tools::run_program("qnt-perplexity", app, argc, argv, [&] { run(s); });
 }

@@ -17,7 +17,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "program.hpp"
+#include "../program.hpp"
 #include "table.hpp"
 
 namespace tools {

@@ -7,7 +7,7 @@
 #include <qnt/io/json.hpp>
 #include <qnt/model/policy.hpp>
 
-#include "program.hpp"
+#include "../program.hpp"
 
 namespace tools {
 
@@ -22,9 +22,8 @@ public:
 
     // Throws std::runtime_error: a tensor that no rule matches gets no default.
     const std::string& format_for(const std::string& tensor) const {
-        const std::string stem = tensor.substr(0, tensor.ends_with(".weight") ? tensor.size() - 7 : tensor.size());  // as qnt::policy does
         for (const rule& r : all_)
-            if (qnt::glob_match(r.pattern, tensor) || qnt::glob_match(r.pattern, stem)) return r.format;
+            if (qnt::pattern_matches(r.pattern, tensor)) return r.format;
         throw std::runtime_error("policy: no rule matches tensor " + qnt::in_quotes(tensor) + "; end the list with a rule for \"*\"");
     }
     std::string to_json() const {  // as read_rules() reads it

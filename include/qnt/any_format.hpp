@@ -179,20 +179,17 @@ result<any_matrix> pack_matrix(const any_format& format, std::size_t rows, std::
     if (!buffer) return buffer.error();
     detail::first_failure failure;
     executor.parallel_for(at.panels, 1, [&](std::size_t begin, std::size_t end) {
-        std::vector<std::uint8_t> codes(panel_rows * cols), zeros(panel_rows * shape.groups());
-        std::vector<float> scales(panel_rows * shape.groups());
+        detail::panel_space space(format.info, shape);
         for (std::size_t panel = begin; panel < end; ++panel) {
             const std::size_t first = panel * panel_rows, count = std::min(panel_rows, rows - first);
             for (std::size_t r = 0; r < count; ++r)
-                if (!read_row(first + r, unpacked_row{&codes[r * cols], &scales[r * shape.groups()], &zeros[r * shape.groups()]}))
-                    failure.note(first + r);
-            pack_panel(buffer->data(), format.info, shape, panel, {codes.data(), scales.data(), zeros.data()}, cols, count);
+                if (!read_row(first + r, space.row(r))) failure.note(first + r);
+            pack_panel(buffer->data(), format.info, shape, panel, space.row(0), space.code_step, count);
         }
     });
     if (!failure.any()) return any_matrix(format, shape, std::move(*buffer), std::move(columns));
-    std::vector<std::uint8_t> codes(cols), zeros(shape.groups());
-    std::vector<float> scales(shape.groups());
-    return read_row(failure.row(), unpacked_row{codes.data(), scales.data(), zeros.data()}).error();
+    detail::panel_space space(format.info, shape, 1);
+    return read_row(failure.row(), space.row(0)).error();
 }
 
 inline void dequantize(const matrix_view<float>& out, const any_view<layout::panels>& w, executor_ref executor = {}) {

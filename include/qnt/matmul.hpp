@@ -18,7 +18,7 @@
 #include "core/matrix_view.hpp"
 #include "core/modes.hpp"
 #include "core/scratch.hpp"
-#include "kernels/table.hpp"
+#include "kernels/quantize_table.hpp"
 
 namespace qnt {
 
@@ -108,8 +108,7 @@ inline void widen_row(const detail::scalar_rows& x, std::size_t row, float* out)
         std::memcpy(out, static_cast<const float*>(x.data) + row * x.stride, x.cols * sizeof(float));
         return;
     }
-    const auto* from = reinterpret_cast<const std::byte*>(static_cast<const std::uint16_t*>(x.data) + row * x.stride);
-    for (std::size_t i = 0; i < x.cols; ++i) out[i] = detail::load_scalar(from + 2 * i, x.type);
+    kernels::widen_row[std::size_t(isa::active())](static_cast<const std::uint16_t*>(x.data) + row * x.stride, x.cols, x.type, out);
 }
 
 inline void quantize_rows(activations& out, const detail::scalar_rows& x, const segmentation& cut, executor_ref executor) {

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -44,3 +45,13 @@ private:
 };
 
 inline outcome run(std::vector<std::string> arguments) { return running_program(std::move(arguments)).wait(); }
+
+// One line on stderr that begins with the program's name, nothing on stdout.
+inline void check_refused(const std::string& program, const outcome& o, int exit_code, const std::string& part) {
+    INFO(o.err);
+    CHECK(o.exit_code == exit_code);
+    CHECK(o.out.empty());
+    CHECK(o.err.starts_with(program + ": "));
+    CHECK(contains(o.err, part));
+    CHECK(std::count(o.err.begin(), o.err.end(), '\n') == 1);
+}

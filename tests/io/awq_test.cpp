@@ -9,18 +9,6 @@ using namespace qnt;
 using namespace test::awq;
 using dtype = safetensors_dtype;
 
-namespace {
-
-bool contains(const std::string& text, const std::string& what) { return text.find(what) != std::string::npos; }
-
-std::vector<float> decoded(const any_matrix& w) {
-    std::vector<float> v(w.rows() * w.cols());
-    dequantize(matrix_view<float>{v.data(), w.rows(), w.cols()}, w.view());
-    return v;
-}
-
-}  // namespace
-
 TEST_CASE("awq: matrices are decoded by the formula") {
     test::chaotic_executor threads;
     struct {
@@ -59,7 +47,7 @@ TEST_CASE("awq: matrices are decoded by the formula") {
             continue;
         }
         CHECK(w.value().weights.format().name() == k.format);
-        CHECK(test::same_bits(decoded(w->weights), c.expected()));
+        CHECK(test::same_bits(test::decoded(w->weights), c.expected()));
         CHECK(w->bias == bias);
         CHECK(w->weights.columns().empty());
     }

@@ -65,11 +65,6 @@ sample random_sample(kind k, std::size_t n, std::size_t blocksize, unsigned seed
     return s;
 }
 
-std::vector<float> decoded(const any_matrix& w) {
-    std::vector<float> v(w.rows() * w.cols());
-    dequantize(matrix_view<float>{v.data(), w.rows(), w.cols()}, w.view());
-    return v;
-}
 std::vector<named_array> written(const std::vector<float>& x, std::size_t rows, std::size_t cols, const bitsandbytes_options& o) {
     return write_bitsandbytes("fc.weight", {x.data(), rows, cols}, o).value();
 }
@@ -89,8 +84,6 @@ std::string refusal(const std::vector<named_array>& tensors, errc code) {
     CHECK(w.error().message.find("image: tensor \"fc.") == 0);
     return w.error().message;
 }
-bool contains(const std::string& text, const std::string& what) { return text.find(what) != std::string::npos; }
-
 }  // namespace
 
 TEST_CASE("bitsandbytes: 4-bit goldens are read to the bit, and written byte for byte") {
@@ -106,7 +99,7 @@ TEST_CASE("bitsandbytes: 4-bit goldens are read to the bit, and written byte for
     const auto file = image.file();
     const any_matrix w = read_bitsandbytes(file, "fc.weight").value();
     CHECK(w.format().name() == (k == kind::nf4 ? "nf4:64" : "fp4_bnb:64"));
-    CHECK(test::same_bits(decoded(w), expected));
+    CHECK(test::same_bits(test::decoded(w), expected));
     test::chaotic_executor threads;
     CHECK(test::same_bits(read_bitsandbytes_f32(file, "fc.weight", threads).value(), expected));
 
@@ -129,7 +122,7 @@ TEST_CASE("bitsandbytes: odd lengths and short last blocks") {
         const auto x = golden<float>(name + "_input"), absmax = golden<float>(name + "_nf4_absmax"), expected = golden<float>(name + "_nf4_deq");
         const auto packed = golden<std::uint8_t>(name + "_nf4_packed");
         const test::safetensors_image image(plain(kind::nf4, 1, n, 64, packed, absmax));
-        CHECK(test::same_bits(decoded(read_bitsandbytes(image.file(), "fc.weight").value()), expected));
+        CHECK(test::same_bits(test::decoded(read_bitsandbytes(image.file(), "fc.weight").value()), expected));
         CHECK(test::same_bits(read_bitsandbytes_f32(image.file(), "fc.weight").value(), expected));
         const auto out = written(x, 1, n, {});
         CHECK(values_in<std::uint8_t>(out[0]) == packed);
@@ -173,7 +166,7 @@ TEST_CASE("bitsandbytes: nested absmax expand as bitsandbytes does it") {
     const auto file = image.file();
     const any_matrix w = read_bitsandbytes(file, "fc.weight").value();
     CHECK(w.format().name() == (k == kind::nf4 ? "nf4_dq:32" : "fp4_bnb:32"));
-    CHECK(test::same_bits(decoded(w), expected));
+    CHECK(test::same_bits(test::decoded(w), expected));
     CHECK(test::same_bits(read_bitsandbytes_f32(file, "fc.weight").value(), expected));
     const auto found = find_bitsandbytes(file, "fc.weight").value().value();
     CHECK(found.nested);
@@ -231,7 +224,7 @@ TEST_CASE("bitsandbytes: blocks that cross rows become smaller groups where they
         if (c.format) {
             const auto w = read_bitsandbytes(image.file(), "fc.weight").value();
             CHECK(w.format().name() == c.format);
-            CHECK(test::same_bits(decoded(w), s.values));
+            CHECK(test::same_bits(test::decoded(w), s.values));
         } else {
             CHECK(contains(refusal(tensors, errc::unsupported), "cross rows"));
         }
@@ -263,7 +256,7 @@ TEST_CASE("bitsandbytes: LLM.int8") {
     CHECK(found.parts == std::vector<std::string>{"fc.weight", "fc.SCB", "fc.weight_format"});
     const auto w = read_bitsandbytes(image.file(), "fc.weight").value();
     CHECK(w.format().name() == "int8_channel");
-    const auto ours = decoded(w), theirs = read_bitsandbytes_f32(image.file(), "fc.weight").value();
+    const auto ours = test::decoded(w), theirs = read_bitsandbytes_f32(image.file(), "fc.weight").value();
     for (std::size_t i = 0; i < ours.size(); ++i) {
         const float product = float(codes[i]) * absmax[i / cols];  // an int8 times an f16: exact
         REQUIRE(theirs[i] == float(double(product) * double(float(1 / 127.0))));
@@ -325,7 +318,7 @@ TEST_CASE("bitsandbytes: tensors are told apart") {
     tensors[0].dtype = dtype::bf16;
     tensors[0].shape = {32, 1};
     const test::safetensors_image stored(tensors);
-    CHECK(test::same_bits(decoded(read_bitsandbytes(stored.file(), "fc.weight").value()), s.values));
+    CHECK(test::same_bits(test::decoded(read_bitsandbytes(stored.file(), "fc.weight").value()), s.values));
 }
 
 TEST_CASE("bitsandbytes: damaged tensors and hostile fields are errors that name them") {

@@ -11,13 +11,6 @@ using dtype = safetensors_dtype;
 
 namespace {
 
-bool contains(const std::string& text, const std::string& what) { return text.find(what) != std::string::npos; }
-
-std::vector<float> decoded(const any_matrix& w) {
-    std::vector<float> v(w.rows() * w.cols());
-    dequantize(matrix_view<float>{v.data(), w.rows(), w.cols()}, w.view());
-    return v;
-}
 error refusal(const std::vector<named_array>& tensors, const gptq_options& o = {}) {
     const test::safetensors_image image(tensors);
     const auto w = read_gptq(image.file(), "fc", o);
@@ -72,7 +65,7 @@ TEST_CASE("gptq: matrices of every kind are decoded by the formula") {
             }
             REQUIRE(w.has_value());
             CHECK(w->weights.format().name() == k.format);
-            CHECK(test::same_bits(decoded(w->weights), c.expected()));
+            CHECK(test::same_bits(test::decoded(w->weights), c.expected()));
             CHECK(w->bias == bias);
             CHECK((w->weights.view().transform() == input_transform::permutation) == (k.order == columns::shuffled));
         }
@@ -190,14 +183,14 @@ TEST_CASE("gptq: files without g_idx, and scales of other types") {
     auto tensors = c.tensors(gptq_convention::v2);
     tensors.pop_back();
     const test::safetensors_image image(tensors);
-    CHECK(test::same_bits(decoded(read_gptq(image.file(), "fc").value().weights), c.expected()));
+    CHECK(test::same_bits(test::decoded(read_gptq(image.file(), "fc").value().weights), c.expected()));
     const checkpoint ragged = make(4, 40, 80, 32, 8);  // 3 groups, the last one short
     tensors = ragged.tensors(gptq_convention::v2);
     tensors.pop_back();
     CHECK(contains(refusal(tensors).message, "say the group size"));
     CHECK(contains(refusal(tensors, {{}, false, false, 4, 64}).message, "not those of group size 64"));
     const test::safetensors_image short_group(tensors);
-    CHECK(test::same_bits(decoded(read_gptq(short_group.file(), "fc", {{}, false, false, 4, 32}).value().weights), ragged.expected()));
+    CHECK(test::same_bits(test::decoded(read_gptq(short_group.file(), "fc", {{}, false, false, 4, 32}).value().weights), ragged.expected()));
 
     for (const auto type : {dtype::f32, dtype::bf16}) {
         checkpoint other = make(4, 16, 64, 32, 8);
@@ -212,7 +205,7 @@ TEST_CASE("gptq: files without g_idx, and scales of other types") {
         const test::safetensors_image of_type(tensors);
         const auto w = read_gptq(of_type.file(), "fc").value();
         CHECK(w.weights.format().name() == (type == dtype::f32 ? "int4:32:f32" : "int4:32:bf16"));
-        CHECK(test::same_bits(decoded(w.weights), other.expected()));
+        CHECK(test::same_bits(test::decoded(w.weights), other.expected()));
     }
 }
 
@@ -263,7 +256,7 @@ TEST_CASE("gptq: hostile shapes and values are errors that name tensor and field
     ambiguous.pop_back();
     CHECK(contains(refusal(ambiguous).message, "say how many"));
     const test::safetensors_image told(ambiguous);
-    CHECK(test::same_bits(decoded(read_gptq(told.file(), "fc", {{}, false, false, 4, 32}).value().weights), small.expected()));
+    CHECK(test::same_bits(test::decoded(read_gptq(told.file(), "fc", {{}, false, false, 4, 32}).value().weights), small.expected()));
 }
 
 TEST_CASE("gptq: configs") {

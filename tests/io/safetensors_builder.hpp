@@ -58,4 +58,10 @@ private:
     std::string bytes_;
 };
 
+inline std::vector<float> decoded(const qnt::any_matrix& w) {
+    std::vector<float> v(w.rows() * w.cols());
+    qnt::dequantize(qnt::matrix_view<float>{v.data(), w.rows(), w.cols()}, w.view());
+    return v;
+}
+
 }  // namespace test

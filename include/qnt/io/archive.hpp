@@ -57,10 +57,6 @@ inline archive_tensor archive_tensor_of(std::string name, const any_view<layout:
     return t;
 }
 
-inline void load_scalars(std::span<const std::byte> source, scalar_type type, std::span<float> out) {
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = load_scalar(source.data() + i * size_of(type), type);
-}
-
 }  // namespace QNT_BASELINE
 }  // namespace detail
 
@@ -231,9 +227,7 @@ inline result<void> archive::verify(executor_ref executor) const {
 }
 
 inline result<const archive_tensor*> archive::find(std::string_view name) const {
-    const auto at = std::lower_bound(index_.by_name.begin(), index_.by_name.end(), name,
-                                     [&](std::size_t i, std::string_view n) { return index_.tensors[i].name < n; });
-    if (at != index_.by_name.end() && index_.tensors[*at].name == name) return &index_.tensors[*at];
+    if (const auto* t = detail::find_by_name(index_.tensors, index_.by_name, name, &archive_tensor::name)) return t;
     return fail({errc::not_found, "there is no tensor " + in_quotes(name)});
 }
 
@@ -259,7 +253,8 @@ inline result<std::vector<float>> archive::read_f32(std::string_view name) const
     const auto t = find_as(name, archive_layout::array, "");
     if (!t) return t.error();
     std::vector<float> out((*t)->data.size() * 8 / std::size_t((*t)->format.info.bits));
-    detail::load_scalars((*t)->data, detail::dense_type((*t)->format.info), out);
+    if (!out.empty())
+        detail::to_f32(reinterpret_cast<const std::uint8_t*>((*t)->data.data()), out.size(), detail::dense_type((*t)->format.info), out.data());
     return out;
 }
 

@@ -13,6 +13,7 @@
 
 #include "../any_format.hpp"
 #include "crc32c.hpp"
+#include "name_order.hpp"
 #include "text.hpp"
 
 namespace qnt {
@@ -293,9 +294,7 @@ inline result<archive_index> read_archive_index(std::span<const std::byte> file)
     for (const auto& [key, value] : index.metadata) keys.push_back(key);
     if (const auto* name = find_twice(names)) return bad_archive("index: duplicate tensor " + in_quotes(*name));
     if (const auto* key = find_twice(keys)) return bad_archive(metadata + ": duplicate key " + in_quotes(*key));
-    for (std::size_t i = 0; i < index.tensors.size(); ++i) index.by_name.push_back(i);
-    std::sort(index.by_name.begin(), index.by_name.end(),
-              [&](std::size_t x, std::size_t y) { return index.tensors[x].name < index.tensors[y].name; });
+    index.by_name = order_by_name(index.tensors, &archive_tensor::name);
     return index;
 }
 

@@ -161,6 +161,12 @@ inline std::size_t group_of_blocks(std::size_t rows, std::size_t cols, std::size
     return g % 16 == 0 ? g : 0;
 }
 
+// Blocks as groups of ours; nested: as nf4_dq nests.
+inline any_format format_of_blocks(bitsandbytes_kind kind, bool is_nested, std::size_t group) {
+    if (kind == bitsandbytes_kind::fp4) return {info_of<fp4_bnb<dynamic_group>>, group};
+    return {is_nested ? info_of<nf4_dq<dynamic_group>> : info_of<nf4<dynamic_group>>, group};
+}
+
 inline result<any_matrix> pack_blocks(const safetensors_file& file, const std::string& name, const bitsandbytes_tensor& t, executor_ref executor) {
     const auto blocks = read_blocks(file, name, t);
     if (!blocks) return blocks.error();
@@ -176,12 +182,8 @@ inline result<any_matrix> pack_blocks(const safetensors_file& file, const std::s
     const bool is_nf4 = t.kind == bitsandbytes_kind::nf4;
     if (!std::ranges::equal(b.table, is_nf4 ? nf4_code::values : fp4_bnb_code::values))
         return refused(name + ".quant_map", std::string("is not the table of ") + name_of(t.kind));
-    const any_format format{!is_nf4           ? info_of<fp4_bnb<dynamic_group>>
-                            : b.is_dynamic_u8 ? info_of<nf4_dq<dynamic_group>>
-                                              : info_of<nf4<dynamic_group>>,
-                            group};
     return pack_matrix(
-        format, rows, cols,
+        format_of_blocks(t.kind, b.is_dynamic_u8, group), rows, cols,
         [&](std::size_t row, const unpacked_row& out) -> result<void> {
             const std::size_t first = row * cols;
             for (std::size_t k = 0; k < cols; ++k) out.codes[k] = b.code(first + k);

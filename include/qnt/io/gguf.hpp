@@ -123,9 +123,7 @@ inline result<gguf_file> gguf_file::from(std::string path, result<file_bytes> by
 }
 
 inline result<const gguf_tensor*> gguf_file::find(std::string_view name) const {
-    const auto at = std::lower_bound(header_.tensor_by_name.begin(), header_.tensor_by_name.end(), name,
-                                     [&](std::size_t i, std::string_view n) { return header_.tensors[i].name < n; });
-    if (at != header_.tensor_by_name.end() && header_.tensors[*at].name == name) return &header_.tensors[*at];
+    if (const auto* t = detail::find_by_name(header_.tensors, header_.tensor_by_name, name, &gguf_tensor::name)) return t;
     return error{errc::not_found, printable(path_, 4096) + ": there is no tensor " + in_quotes(name)};
 }
 
@@ -149,12 +147,14 @@ inline result<void> gguf_file::read_f32(std::string_view name, std::span<float> 
     if (out.size() != t.elements)
         return error{errc::invalid_argument, about(t) + "has " + std::to_string(t.elements) + " elements (shape " + detail::shape_text(t.shape) +
                                                  "), there is room for " + std::to_string(out.size())};
-    QNT_TRY(gguf_decode(t.type, t.data, out, executor));
-    if (type.block == 1) return {};
+    if (type.block == 1) return gguf_decode(t.type, t.data, out, executor);
     detail::first_failure failed;
     executor.parallel_for(out.size() / type.block, detail::block_grain(type), [&](std::size_t begin, std::size_t end) {
-        for (std::size_t b = begin; b < end; ++b)
-            if (!detail::all_finite(&out[b * type.block], type.block)) failed.note(b);
+        const std::size_t n = end - begin;
+        const auto values = out.subspan(begin * type.block, n * type.block);
+        static_cast<void>(gguf_decode(t.type, t.data.subspan(begin * type.bytes, n * type.bytes), values));  // whole blocks of a type that decodes
+        for (std::size_t b = 0; b < n; ++b)
+            if (!detail::all_finite(&values[b * type.block], type.block)) failed.note(begin + b);
     });
     if (!failed.any()) return {};
     return error{errc::not_finite, about(t) + "block " + std::to_string(failed.row()) +
@@ -334,8 +334,7 @@ inline result<void> gguf_writer::declare(std::string name, gguf_type type, std::
 
 inline result<std::string> gguf_writer::head() const {
     for (const auto& order :
-         {detail::order_by_name(entries_.size(), "key", [&](std::size_t i) -> const std::string& { return entries_[i].key; }),
-          detail::order_by_name(tensors_.size(), "tensor", [&](std::size_t i) -> const std::string& { return tensors_[i].name; })})
+         {detail::order_by_own_name(entries_, "key", &entry::key), detail::order_by_own_name(tensors_, "tensor", &declared::name)})
         if (!order) return wrong(order.error().message);
     std::string out = "GGUF";
     detail::append_number(out, std::uint32_t{3});

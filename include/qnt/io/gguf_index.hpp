@@ -4,6 +4,7 @@
 
 #include "gguf_blocks.hpp"
 #include "gguf_value.hpp"
+#include "name_order.hpp"
 #include "safetensors.hpp"
 
 namespace qnt {
@@ -57,16 +58,16 @@ inline std::string size_gguf_tensor(const gguf_type_info& t, std::span<const std
     return "";
 }
 
-// Indices of things with names, names ascending. Errors: corrupt, naming one that comes twice.
-template <class Name> result<std::vector<std::size_t>> order_by_name(std::size_t n, const char* what, const Name& name_of) {
-    std::vector<std::size_t> order(n);
-    for (std::size_t i = 0; i < n; ++i) order[i] = i;
-    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return name_of(a) < name_of(b); });
-    for (std::size_t i = 1; i < n; ++i)
-        if (name_of(order[i]) == name_of(order[i - 1]))
-            return error{errc::corrupt, std::string("duplicate ") + what + ' ' + in_quotes(name_of(order[i]))};
+// order_by_name() of things whose names must differ. Errors: corrupt, naming one that comes twice.
+template <class Things, class NameOf>
+result<std::vector<std::size_t>> order_by_own_name(const Things& things, const char* what, const NameOf& name_of) {
+    auto order = order_by_name(things, name_of);
+    for (std::size_t i = 1; i < order.size(); ++i)
+        if (std::invoke(name_of, things[order[i]]) == std::invoke(name_of, things[order[i - 1]]))
+            return error{errc::corrupt, std::string("duplicate ") + what + ' ' + in_quotes(std::invoke(name_of, things[order[i]]))};
     return order;
 }
+inline constexpr auto key_of_value = [](const std::pair<std::string, gguf_value>& v) -> const std::string& { return v.first; };
 
 inline error at_fault(const std::string& what, const error& e) { return {e.code, what + ": " + e.message}; }
 
@@ -83,7 +84,7 @@ inline result<void> read_gguf_metadata(gguf_cursor& in, std::uint64_t count, ggu
         if (!value) return at_fault(what, value.error());
         h.metadata.emplace_back(*key, *value);
     }
-    auto order = order_by_name(h.metadata.size(), "key", [&](std::size_t i) -> const std::string& { return h.metadata[i].first; });
+    auto order = order_by_own_name(h.metadata, "key", key_of_value);
     if (!order) return at_fault("metadata", order.error());
     h.value_by_key = std::move(*order);
     return {};
@@ -162,9 +163,8 @@ inline result<std::size_t> gguf_alignment(const gguf_value* value) {
 }
 
 inline const gguf_value* find_gguf_value(const gguf_header& h, std::string_view key) {
-    const auto at = std::lower_bound(h.value_by_key.begin(), h.value_by_key.end(), key,
-                                     [&](std::size_t i, std::string_view k) { return h.metadata[i].first < k; });
-    return at != h.value_by_key.end() && h.metadata[*at].first == key ? &h.metadata[*at].second : nullptr;
+    const auto* found = find_by_name(h.metadata, h.value_by_key, key, key_of_value);
+    return found ? &found->second : nullptr;
 }
 
 inline std::string problem_of_version(std::uint32_t version) {
@@ -208,7 +208,7 @@ inline result<gguf_header> read_gguf_header(std::span<const std::byte> bytes) {
         if (!place) return at_fault(what, place.error());
         places.push_back(*place);
     }
-    auto order = order_by_name(h.tensors.size(), "tensor", [&](std::size_t i) -> const std::string& { return h.tensors[i].name; });
+    auto order = order_by_own_name(h.tensors, "tensor", &gguf_tensor::name);
     if (!order) return order.error();
     h.tensor_by_name = std::move(*order);
     const std::size_t begin = ceil_div(in.offset(), *alignment) * *alignment;

@@ -16,6 +16,7 @@
 #include "../core/half.hpp"
 #include "file.hpp"
 #include "json.hpp"
+#include "name_order.hpp"
 
 namespace qnt {
 
@@ -235,8 +236,7 @@ inline result<safetensors_header> read_safetensors_header(std::span<const std::b
     }));
     QNT_TRY(in.end());
     QNT_TRY(check_tiling(h.tensors, data));
-    for (std::size_t i = 0; i < h.tensors.size(); ++i) h.by_name.push_back(i);
-    std::sort(h.by_name.begin(), h.by_name.end(), [&](std::size_t a, std::size_t b) { return h.tensors[a].name < h.tensors[b].name; });
+    h.by_name = order_by_name(h.tensors, &safetensors_tensor::name);
     return h;
 }
 
@@ -269,9 +269,7 @@ inline result<safetensors_file> safetensors_file::from(std::string path, result<
 }
 
 inline result<const safetensors_tensor*> safetensors_file::find(std::string_view name) const {
-    const auto at = std::lower_bound(header_.by_name.begin(), header_.by_name.end(), name,
-                                     [&](std::size_t i, std::string_view n) { return header_.tensors[i].name < n; });
-    if (at != header_.by_name.end() && header_.tensors[*at].name == name) return &header_.tensors[*at];
+    if (const auto* t = detail::find_by_name(header_.tensors, header_.by_name, name, &safetensors_tensor::name)) return t;
     return error{errc::not_found, printable(path_, 4096) + ": there is no tensor " + in_quotes(name)};
 }
 

@@ -168,14 +168,12 @@ inline result<checkpoint_file> checkpoint_file::from(const std::string& path, bo
     std::error_code ignored;
     c.folder_ = std::filesystem::is_directory(path, ignored) ? path : std::filesystem::path(path).parent_path().string();
     QNT_TRY(c.read(in_memory, executor));
-    for (std::size_t i = 0; i < c.tensors_.size(); ++i) c.by_name_.push_back(i);
-    std::sort(c.by_name_.begin(), c.by_name_.end(), [&](std::size_t a, std::size_t b) { return c.tensors_[a].name < c.tensors_[b].name; });
+    c.by_name_ = detail::order_by_name(c.tensors_, &checkpoint_tensor::name);
     return c;
 }
 
 inline const checkpoint_tensor* checkpoint_file::find(std::string_view name) const {
-    const auto at = std::lower_bound(by_name_.begin(), by_name_.end(), name, [&](std::size_t i, std::string_view n) { return tensors_[i].name < n; });
-    return at != by_name_.end() && tensors_[*at].name == name ? &tensors_[*at] : nullptr;
+    return detail::find_by_name(tensors_, by_name_, name, &checkpoint_tensor::name);
 }
 
 }  // namespace qnt

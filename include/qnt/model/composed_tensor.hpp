@@ -95,10 +95,7 @@ result<std::optional<checkpoint_tensor>> compose_bitsandbytes(const Keep& keep, 
     if (t.kind == bitsandbytes_kind::llm_int8 || t.shape.size() != 2) return std::optional(std::move(c));  // our int8 rounds its scale otherwise
     const std::size_t group = group_of_blocks(t.shape[0], t.shape[1], t.blocksize);
     if (group == 0) return std::optional(std::move(c));
-    const any_format f{t.kind == bitsandbytes_kind::fp4 ? info_of<fp4_bnb<dynamic_group>>
-                       : t.nested                       ? info_of<nf4_dq<dynamic_group>>
-                                                        : info_of<nf4<dynamic_group>>,
-                       group};
+    const any_format f = format_of_blocks(t.kind, t.nested, group);
     c.packed_format = f;
     c.read_packed = [keep, &file, name, f, executor] { return expect_format(read_bitsandbytes(file, name, executor), f); };
     return std::optional(std::move(c));

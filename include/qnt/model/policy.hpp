@@ -69,6 +69,11 @@ inline bool glob_match(std::string_view pattern, std::string_view text) {
     return p == pattern.size();
 }
 
+// Does a rule's pattern mean this tensor? ".weight" behind its name may be left out.
+inline bool pattern_matches(std::string_view pattern, std::string_view tensor) {
+    return glob_match(pattern, tensor) || (tensor.ends_with(".weight") && glob_match(pattern, tensor.substr(0, tensor.size() - 7)));
+}
+
 namespace policy_detail {
 
 inline result<policy> parse(std::string_view text) {
@@ -99,9 +104,8 @@ inline result<policy> parse(std::string_view text) {
 inline result<policy> policy::parse(std::string_view json) { return policy_detail::parse(json); }
 
 inline result<any_format> policy::format_for(std::string_view tensor) const {
-    const std::string_view name = tensor.ends_with(".weight") ? tensor.substr(0, tensor.size() - 7) : tensor;
     for (const policy_rule& r : rules_)
-        if (glob_match(r.pattern, tensor) || glob_match(r.pattern, name)) return r.format;
+        if (pattern_matches(r.pattern, tensor)) return r.format;
     return error{errc::not_found, "policy: no rule matches tensor '" + printable(tensor) + "'; end the list with a rule for \"*\""};
 }
 

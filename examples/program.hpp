@@ -1,8 +1,8 @@
-// What the tools share: exit codes, one clear line for what is wrong, and text that no terminal can be harmed by.
+// What the programs share: exit codes, one clear line for what is wrong, and text that no terminal can be harmed by.
 //
 //   int main(int argc, char** argv) {
 //       CLI::App app{"..."};
-//       return tools::run_program("qnt-inspect", app, argc, argv, [&] { ... });
+//       return run_program("qnt-inspect", app, argc, argv, [&] { ... });
 //   }
 //
 // Exit 0: done. 1: the input is not sound, or what was asked cannot be done. 2: wrong usage. 130: interrupted.
