@@ -1,4 +1,5 @@
 #pragma once
+#include "text.hpp"
 // Catch2 v3 where it is installed, else the single header of v2 (Debian 12 has that one).
 #if __has_include(<catch2/catch_test_macros.hpp>)
 #include <catch2/catch_approx.hpp>
@@ -12,8 +13,6 @@ using Catch::Matchers::ContainsSubstring;
 #include <catch2/catch.hpp>
 inline auto ContainsSubstring(const std::string& text) { return Catch::Contains(text); }
 #endif
-#include <string_view>
-inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
 // Sanitizers end the program when an allocation is too large, and the thread sanitizer refuses new threads after a fork.
 #if defined(__has_feature)

@@ -82,7 +82,7 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
     if (seed % 2 == 0 || c.tensors.empty()) return LLVMFuzzerMutate(data, size, max_size);
     auto& a = c.tensors[seed / 2 % c.tensors.size()];
     std::string bytes = fuzz::mutated({reinterpret_cast<const char*>(a.bytes.data()), a.bytes.size()}, std::min<std::size_t>(max_size, 4096));
-    if (a.name.find("quant_state") != std::string::npos && a.shape.size() == 1 && a.dtype == qnt::safetensors_dtype::u8) a.shape[0] = bytes.size();
+    if (contains(a.name, "quant_state") && a.shape.size() == 1 && a.dtype == qnt::safetensors_dtype::u8) a.shape[0] = bytes.size();
     else bytes.resize(a.bytes.size());
     a.bytes.assign(reinterpret_cast<const std::byte*>(bytes.data()), reinterpret_cast<const std::byte*>(bytes.data()) + bytes.size());
     return fuzz::put(fuzz::encode_checkpoint(c), data, max_size);

@@ -3,12 +3,10 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
-#include <span>
 #include <string>
-#include <string_view>
-#include <vector>
+
+#include "../text.hpp"
 
 // A folder of the test's own, removed at the end.
 struct temp_folder {
@@ -28,12 +26,3 @@ struct temp_folder {
     }
     static inline int count = 0;
 };
-
-inline std::string text_of(const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
-inline void write_text(const std::string& path, std::string_view text) {
-    std::ofstream(path, std::ios::binary).write(text.data(), static_cast<std::streamsize>(text.size()));
-}
-inline std::span<const std::byte> as_bytes(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
