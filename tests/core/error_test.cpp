@@ -66,6 +66,28 @@ TEST_CASE("a result of a move-only type gives it away") {
     CHECK(*made().value() == 4);
 }
 
+TEST_CASE("results are copied and assigned, whatever they held") {
+    const auto held = std::make_shared<int>(1);
+    const result<std::shared_ptr<int>> good = held, bad = error{errc::io, std::string(100, 'x')};
+    {
+        auto a = good, b = bad;
+        CHECK(held.use_count() == 3);
+        std::swap(a, b);
+        CHECK(a.error().message == bad.error().message);
+        CHECK(b.value() == held);
+        b = a;
+        CHECK(held.use_count() == 2);
+        CHECK(b.error().code == errc::io);
+        a = b = good;
+        CHECK(held.use_count() == 4);
+        a = std::move(b);
+        CHECK(held.use_count() == 3);
+    }
+    CHECK(held.use_count() == 2);
+    static_assert(!std::is_copy_constructible_v<result<std::unique_ptr<int>>>);
+    static_assert(std::is_nothrow_move_constructible_v<result<std::string>>);
+}
+
 TEST_CASE("result<void> is success or an error") {
     const auto good = check_even(4), bad = check_even(5);
     CHECK(good.has_value());

@@ -10,7 +10,6 @@
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 #include "config.hpp"
 
@@ -81,51 +80,78 @@ inline namespace QNT_BASELINE {
 }  // namespace QNT_BASELINE
 }  // namespace detail
 
-// T or an error. value() throws qnt::exception when there is no T.
+// T or an error. value() throws qnt::exception when there is no T. T must not throw when it is moved.
 template <class T> class [[nodiscard]] result {
 public:
-    result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
-    result(qnt::error e) : state_(std::in_place_index<1>, std::move(e)) {}
+    result(T value) noexcept : has_value_(true) { ::new (&value_) T(std::move(value)); }
+    result(qnt::error e) noexcept : has_value_(false) { ::new (&error_) qnt::error(std::move(e)); }
+    result(result&& other) noexcept : has_value_(other.has_value_) { construct(std::move(other)); }
+    result(const result& other)
+        requires std::is_copy_constructible_v<T>
+        : has_value_(other.has_value_) {
+        construct(other);
+    }
+    result& operator=(result other) noexcept {
+        destroy();
+        has_value_ = other.has_value_;
+        construct(std::move(other));
+        return *this;
+    }
+    ~result() { destroy(); }
 
-    bool has_value() const noexcept { return state_.index() == 0; }
-    explicit operator bool() const noexcept { return has_value(); }
+    bool has_value() const noexcept { return has_value_; }
+    explicit operator bool() const noexcept { return has_value_; }
 
-    T& value() & { return check(), *std::get_if<0>(&state_); }
-    const T& value() const& { return check(), *std::get_if<0>(&state_); }
-    T&& value() && { return check(), std::move(*std::get_if<0>(&state_)); }
+    T& value() & { return check(), value_; }
+    const T& value() const& { return check(), value_; }
+    T&& value() && { return check(), std::move(value_); }
     T& operator*() & { return value(); }
     const T& operator*() const& { return value(); }
     T* operator->() { return &value(); }
     const T* operator->() const { return &value(); }
     const qnt::error& error() const {
-        if (has_value()) detail::contract_violation("result::error(): there is a value, not an error");
-        return *std::get_if<1>(&state_);
+        if (has_value_) detail::contract_violation("result::error(): there is a value, not an error");
+        return error_;
     }
 
 private:
     void check() const {
-        if (!has_value()) detail::throw_error(*std::get_if<1>(&state_));
+        if (!has_value_) detail::throw_error(error_);
     }
-    std::variant<T, qnt::error> state_;
+    template <class Other> void construct(Other&& other) {
+        if (has_value_) ::new (&value_) T(std::forward<Other>(other).value_);
+        else ::new (&error_) qnt::error(std::forward<Other>(other).error_);
+    }
+    void destroy() noexcept {
+        if (has_value_) value_.~T();
+        else error_.~error();
+    }
+
+    bool has_value_;
+    union {
+        T value_;
+        qnt::error error_;
+    };
 };
 
 template <> class [[nodiscard]] result<void> {
 public:
     result() = default;
-    result(qnt::error e) : state_(std::in_place_index<1>, std::move(e)) {}
+    result(qnt::error e) : has_value_(false), error_(std::move(e)) {}
 
-    bool has_value() const noexcept { return state_.index() == 0; }
-    explicit operator bool() const noexcept { return has_value(); }
+    bool has_value() const noexcept { return has_value_; }
+    explicit operator bool() const noexcept { return has_value_; }
     void value() const {
-        if (!has_value()) detail::throw_error(*std::get_if<1>(&state_));
+        if (!has_value_) detail::throw_error(error_);
     }
     const qnt::error& error() const {
-        if (has_value()) detail::contract_violation("result::error(): there is no error");
-        return *std::get_if<1>(&state_);
+        if (has_value_) detail::contract_violation("result::error(): there is no error");
+        return error_;
     }
 
 private:
-    std::variant<std::monostate, qnt::error> state_;
+    bool has_value_ = true;
+    qnt::error error_{};
 };
 
 }  // namespace qnt
