@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 
+#include <gpt2/gguf.hpp>
 #include <gpt2/load.hpp>
 
 #include "contents.hpp"

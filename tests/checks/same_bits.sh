@@ -19,11 +19,12 @@ run() { # LABEL COMMAND...
 build() { # NAME COMPILER FLAG...
     name=$1
     shift
-    "$@" -std=c++20 -I../../include -I../../examples -idirafter /usr/include "$source.cpp" -pthread -o "$out/$name"
+    # shellcheck disable=SC2086  # a list
+    "$@" -std=c++20 -I../../include -I../../examples -idirafter /usr/include $sources -pthread -o "$out/$name"
 }
 have() { command -v "$1" >/dev/null; }
 
-source=smoke
+sources=smoke.cpp
 build base g++ -O2
 for isa in $(sh isas.sh); do run "g++ -O2, QNT_ISA=$isa" env QNT_ISA="$isa" "$out/base"; done
 if [ "$(uname -m)" = x86_64 ] && have qemu-x86_64-static; then
@@ -43,7 +44,7 @@ if have aarch64-linux-gnu-g++ && have qemu-aarch64-static; then
     run 'aarch64 without dot products' qemu-aarch64-static -cpu cortex-a57 -L /usr/aarch64-linux-gnu "$out/aarch64"
 fi
 
-source=forward
+sources="forward.cpp ../../examples/gpt2/load.cpp ../../examples/gpt2/model.cpp"
 expected=
 build forward g++ -O2
 for isa in $(sh isas.sh); do run "forward pass, g++ -O2, QNT_ISA=$isa" env QNT_ISA="$isa" "$out/forward"; done

@@ -1,4 +1,5 @@
 // qnt-quantize, run as a program: what it writes against direct calls of the library.
+#include <gpt2/gguf.hpp>
 #include <gpt2/load.hpp>
 
 #include <nlohmann/json.hpp>

@@ -110,7 +110,10 @@ TEST_CASE("npy: what is written is read back, whatever the type") {
     CHECK(npy_file::open(path).value().read_f32().value() == std::vector<float>{0.5f, -3});
 
     CHECK(write_npy(path, halves, {3}).error().code == errc::invalid_argument);
-    CHECK(write_npy(path, halves, std::vector<std::size_t>(65, 1)).error().code == errc::invalid_argument);
+    CHECK(write_npy(path, std::vector<std::uint8_t>{1}, std::vector<std::size_t>(64, 1)));
+    CHECK(npy_file::open(path).value().shape().size() == 64);
+    CHECK(write_npy(path, std::vector<std::uint8_t>{1}, std::vector<std::size_t>(65, 1)).error().code == errc::invalid_argument);
+    REQUIRE(write_npy(path, halves, {2, 1}));
     CHECK(write_npy(path, halves, {~std::size_t{0}, 2}).error().code == errc::invalid_argument);
     CHECK(write_npy(folder / "no/x.npy", halves).error().code == errc::not_found);
     CHECK(npy_file::open(path).value().read<f16>().value() == halves);
@@ -208,6 +211,9 @@ TEST_CASE("npy: each rule that a file breaks is named") {
     refused("\x93NUMPY\1\1v\0{}"s, "version (byte offset 6) is 1.1");
     refused(file_of("__import__('os').system('true')", data), "npy header, byte offset 10: expected a dict");
     refused(file_of("{}", ""), "\"descr\" is missing");
+    std::string ones = "1";
+    for (int i = 1; i < 65; ++i) ones += ", 1";
+    refused(file_of("{'descr': '|u1', 'fortran_order': False, 'shape': (" + ones + ")}", "\0"s), "more than 64 dimensions");
     refused(file_of("{'descr': '<f4', 'shape': (2, 3)}", data), "\"fortran_order\" is missing");
     refused(file_of("{'descr': '<f4', 'fortran_order': False}", data), "\"shape\" is missing");
     refused(file_of("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'x': 1}", data), "key \"x\" is unknown");

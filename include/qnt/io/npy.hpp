@@ -112,6 +112,8 @@ private:
 namespace detail {
 inline namespace QNT_BASELINE {
 
+inline constexpr std::size_t npy_max_dimensions = 64;  // NPY_MAXDIMS of numpy 2
+
 // A cursor over the text of a header: the few forms of Python that numpy writes.
 class npy_parser {
 public:
@@ -187,6 +189,7 @@ private:
         bool comma = true;
         while (!take(')')) {
             if (!comma) return fail("expected ',' or ')' in a tuple of sizes");
+            if (shape.size() == npy_max_dimensions) return fail("more than 64 dimensions, the most that NumPy has");
             std::uint64_t n = 0;
             next();
             const auto [end, code] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), n);
@@ -328,10 +331,11 @@ inline namespace QNT_BASELINE {
 // bytes.size() bytes, or of more than 64 dimensions, which NumPy does not read).
 inline result<void> write_npy(const std::string& path, npy_dtype dtype, std::span<const std::byte> bytes, std::span<const std::size_t> shape) {
     std::size_t needed = 0;
-    if (shape.size() > 64 || !detail::npy_bytes_of(dtype, shape, needed) || needed != bytes.size())
-        return error{errc::invalid_argument, printable(path, 4096) + ": shape " + detail::npy_shape_text(shape) + " of " +
-                                                 npy_dtypes[static_cast<std::size_t>(dtype)].descr + " does not fit " + std::to_string(bytes.size()) +
-                                                 " bytes, or has more than 64 dimensions"};
+    const auto fail = [&](const std::string& what) { return error{errc::invalid_argument, printable(path, 4096) + ": " + what}; };
+    if (shape.size() > detail::npy_max_dimensions) return fail(std::to_string(shape.size()) + " dimensions, NumPy has at most 64");
+    if (!detail::npy_bytes_of(dtype, shape, needed) || needed != bytes.size())
+        return fail("shape " + detail::npy_shape_text(shape) + " of " + npy_dtypes[static_cast<std::size_t>(dtype)].descr + " does not fit " +
+                    std::to_string(bytes.size()) + " bytes");
     constexpr std::size_t begin = 10, growth = 21;  // numpy leaves room for a first size of 21 digits
     std::string text = std::string("\x93NUMPY\1\0\0\0{'descr': '", begin + 11) + npy_dtypes[static_cast<std::size_t>(dtype)].descr +
                        "', 'fortran_order': False, 'shape': " + detail::npy_shape_text(shape) + ", }";
