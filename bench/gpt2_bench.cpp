@@ -4,8 +4,8 @@
 //   qnt-bench-gpt2 --model gpt2-124m --formats int8_channel,int4:32 --threads 1 --prompt 128 --decode 128
 //
 // One JSON object per line: peer, version, op, format, m (prompt), n (tokens generated), k (0), batch, kv, mode, threads, prefill_tok_s,
-// decode_tok_s (medians of `reps`, of all sequences together), best_prefill_tok_s, best_decode_tok_s, load_s, peak_rss_mb (of the process,
-// quantizing included), model_mb (of the weights), other_cpu, cpu, isa; read_gbps, and decode_of_limit: the bytes that a step has to read
+// decode_tok_s (medians of `reps`, of all sequences together), best_prefill_tok_s, best_decode_tok_s, load_s, peak_rss_mb (of the process so
+// far, quantizing included), model_mb (of the weights), other_cpu, cpu, isa; read_gbps, and decode_of_limit: the bytes that a step has to read
 // (weights, keys and values) over that limit, divided by the time it took.
 #include <gpt2/batch.hpp>
 #include <gpt2/load.hpp>
@@ -96,7 +96,6 @@ public:
         if (s_.prompt + s_.decode > c.n_ctx)
             throw std::runtime_error("--prompt and --decode do not fit into the context of " + std::to_string(c.n_ctx));
         for (std::int32_t& id : prompt_) id %= std::int32_t(c.vocab_size);
-        const double limit = read_limit(s_.threads);
         std::vector<double> prefill_us, decode_us;
         gpt2::batch batch(model, pool_, {.kv = kv_, .max_rows_per_step = s_.prompt * s_.batch, .max_sequences = s_.batch});
         generate(batch);  // warm
@@ -106,7 +105,7 @@ public:
             prefill_us.push_back(prefill);
             decode_us.push_back(decode);
         }
-        const double other = load.cores();
+        const double other = load.cores(), rss_mb = peak_rss_mb(), limit = read_limit(s_.threads);
         const auto rate = [&](std::size_t tokens, double us) { return double(tokens * s_.batch) / us * 1e6; };
         const double positions = double(s_.prompt) + (double(s_.decode) + 1) / 2;  // that a step looks at, on average
         const double bytes =
@@ -130,7 +129,7 @@ public:
         row["best_decode_tok_s"] = rate(s_.decode, *std::min_element(decode_us.begin(), decode_us.end()));
         row["reps"] = s_.reps;
         row["load_s"] = load_s;
-        row["peak_rss_mb"] = peak_rss_mb();
+        row["peak_rss_mb"] = rss_mb;
         row["model_mb"] = double(model.bytes()) / 1e6;
         row["other_cpu"] = other;
         row["cpu"] = bench::cpu_name();

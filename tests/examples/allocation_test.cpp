@@ -1,5 +1,6 @@
 // Loading a GPT-2 and its tokenizer from every kind of file, and computing with it, with every single allocation refused in turn: each time
 // an error that says so or std::bad_alloc, and all memory back. PCRE2 allocates by itself: not counted here.
+#include "gpt2/gguf.hpp"
 #include "gpt2/load.hpp"
 #include "gpt2/tokenizer.hpp"
 

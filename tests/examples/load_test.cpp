@@ -1,5 +1,6 @@
 // One model, from every kind of file: the same weights give the same bits of logits.
 #include "gpt2/load.hpp"
+#include "gpt2/gguf.hpp"
 #include "gpt2/sampler.hpp"
 #include "gpt2/tokenizer.hpp"
 
