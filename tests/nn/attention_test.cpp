@@ -120,7 +120,8 @@ TEST_CASE("attention against Eigen in double, and in the normative order on ever
 
 TEST_CASE("attention over f16 and int8 against Eigen in double, and in the normative order on every instruction set, across blocks") {
     for (const char* types : {"f16", "int8", "f16,int8", "int8,f32", "f32,int8"})
-        for (const auto& [d, n] : {std::pair<std::size_t, std::size_t>{1, 9}, {3, 20}, {16, 70}, {33, 50}, {64, 135}, {100, 7}}) {
+        for (const auto& shape : {std::pair<std::size_t, std::size_t>{1, 9}, {3, 20}, {16, 70}, {33, 50}, {64, 135}, {100, 7}}) {
+            const std::size_t d = shape.first, n = shape.second;
             INFO(types << ", d " << d << ", n " << n);
             problem p(2, d, n);
             p.types = qnt::kv_types::parse(types).value();
