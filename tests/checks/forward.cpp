@@ -15,7 +15,8 @@ int main() {
                                        {"nf4:64", qnt::int8_activations},
                                        {"int4:32", qnt::int8_activations},
                                        {"uint4:64", qnt::exact}}) {
-        const gpt2::model model = gpt2::load_model("../../examples/models/qnt-gpt2-5m", {{{"*", qnt::any_format::parse(format).value()}}, mode}, {});
+        const gpt2::model model =
+            gpt2::load_model("../../examples/models/qnt-gpt2-5m", {.weights = {{"*", qnt::any_format::parse(format).value()}}, .mode = mode});
         gpt2::session session(model, {});
         add(session.forward_all(ids));
         session.restart();
