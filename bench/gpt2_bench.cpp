@@ -3,7 +3,7 @@
 //   qnt-bench-gpt2 --make gpt2-124m                                        # a model of the smallest GPT-2's shape, random weights
 //   qnt-bench-gpt2 --model gpt2-124m --formats int8_channel,int4:32 --threads 1 --prompt 128 --decode 128
 //
-// One JSON object per line: peer, version, op, format, m (prompt), n (tokens generated), k (0), batch, kv, mode, threads, prefill_tok_s,
+// One JSON object per line: peer, version, op, format, m (prompt), n (tokens generated), k (0), threads, cache, batch, kv, mode, prefill_tok_s,
 // decode_tok_s (medians of `reps`, of all sequences together), best_prefill_tok_s, best_decode_tok_s, load_s, peak_rss_mb (of the process so
 // far, quantizing included), model_mb (of the weights), other_cpu, cpu, isa; read_gbps, and decode_of_limit: the bytes that a step has to read
 // (weights, keys and values) over that limit, divided by the time it took.
@@ -15,11 +15,11 @@
 
 #include <filesystem>
 #include <iostream>
-#include <nlohmann/json.hpp>
 
 #include "../examples/program.hpp"
 #include "measure.hpp"
 #include "random_floats.hpp"
+#include "row.hpp"
 
 namespace {
 
@@ -35,7 +35,8 @@ void make_model(const std::string& folder) {
     gpt2::config c;
     c.n_layer = 12, c.n_embd = 768, c.n_head = 12, c.n_inner = 3072, c.n_ctx = 1024, c.vocab_size = 50257;
     std::filesystem::create_directories(folder);
-    std::ofstream(folder + "/config.json") << gpt2::to_json(c);
+    const std::string text = gpt2::to_json(c);
+    qnt::write_file_atomically(folder + "/config.json", std::as_bytes(std::span(text.data(), text.size()))).value();
     qnt::safetensors_writer out;
     for (gpt2::expected_tensor& t : gpt2::tensors_of(c)) {
         if (t.is_conv1d) std::swap(t.shape[0], t.shape[1]);
@@ -64,12 +65,10 @@ double median(std::vector<double> v) {
 }
 
 // Of one position in all layers.
-double kv_bytes_per_position(const gpt2::config& c, const qnt::kv_types& kv) {
-    const auto bytes = [&](qnt::kv_type t) {
-        const std::size_t d = c.n_embd;
-        return double(c.n_layer * (t == qnt::kv_type::f32 ? 4 * d : t == qnt::kv_type::f16 ? 2 * d : d + 4 * c.n_head));
-    };
-    return bytes(kv.keys) + bytes(kv.values);
+double kv_bytes_per_position(const gpt2::config& c, const qnt::kv_types& types) {
+    auto cache = qnt::kv_cache::create(c.n_layer, c.n_head, c.head_size(), c.n_ctx, types).value();
+    cache.reserve(1).value();
+    return double(cache.bytes()) / double(qnt::kv_cache::block);
 }
 
 // Memory as the weights have it, larger than any cache.
@@ -110,19 +109,11 @@ public:
         const double positions = double(s_.prompt) + (double(s_.decode) + 1) / 2;  // that a step looks at, on average
         const double bytes =
             double(model.bytes() - c.n_ctx * c.n_embd * sizeof(float)) + positions * double(s_.batch) * kv_bytes_per_position(c, kv_);
-        nlohmann::ordered_json row;
-        row["peer"] = "qnt";
-        row["version"] = std::to_string(QNT_VERSION_MAJOR) + "." + std::to_string(QNT_VERSION_MINOR) + "." + std::to_string(QNT_VERSION_PATCH);
-        row["op"] = "gpt2_e2e";
-        row["format"] = format.empty() ? model.matrices()[0].format.name() : format;
-        row["m"] = s_.prompt;
-        row["n"] = s_.decode;
-        row["k"] = 0;
+        const std::string name = format.empty() ? model.matrices()[0].format.name() : format;
+        nlohmann::ordered_json row = bench::row_of("gpt2_e2e", name, s_.prompt, s_.decode, 0, s_.threads, "cold");
         row["batch"] = s_.batch;
         row["kv"] = kv_.name();
         row["mode"] = s_.mode;
-        row["threads"] = s_.threads;
-        row["cache"] = "cold";
         row["prefill_tok_s"] = rate(s_.prompt, median(prefill_us));
         row["decode_tok_s"] = rate(s_.decode, median(decode_us));
         row["best_prefill_tok_s"] = rate(s_.prompt, *std::min_element(prefill_us.begin(), prefill_us.end()));
@@ -144,19 +135,10 @@ private:
     std::pair<double, double> generate(gpt2::batch& batch) const {
         for (std::size_t i = 0; i < s_.batch; ++i) batch.add(prompt_, {.max_new_tokens = s_.decode + 1});
         const double begin = bench::now_us();
-        std::size_t first_tokens = 0;
+        batch.step();  // all prompts
+        const double prompted = bench::now_us();
         std::size_t steps = 0;
-        double prompted = begin;
-        while (!batch.idle()) {
-            const std::size_t tokens = batch.step().size();
-            if (first_tokens < s_.batch) {
-                first_tokens += tokens;
-                prompted = bench::now_us();
-                if (first_tokens > s_.batch) throw std::runtime_error("--batch: the prompts do not end in one step");
-            } else {
-                ++steps;
-            }
-        }
+        for (; !batch.idle(); ++steps) batch.step();
         const double end = bench::now_us();
         if (steps != s_.decode) throw std::runtime_error("generated " + std::to_string(steps) + " steps, not " + std::to_string(s_.decode));
         return {prompted - begin, end - prompted};
@@ -190,11 +172,7 @@ int main(int argc, char** argv) {
         if (s.model.empty()) throw tools::usage_error("--model or --make is needed");
         if (!s.isa.empty()) qnt::isa::force(qnt::isa::parse(s.isa).value()).value();
         runner all(s);
-        std::stringstream formats(s.formats);
-        std::string format;
-        do {
-            std::getline(formats, format, ',');
-            all.run(format);
-        } while (formats.good());
+        if (s.formats.empty()) return all.run("");
+        for (const std::string& format : bench::split(s.formats, ',')) all.run(format);
     });
 }

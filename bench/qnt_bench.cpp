@@ -11,10 +11,10 @@
 #include <cstdio>
 #include <iostream>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "measure.hpp"
 #include "random_floats.hpp"
+#include "row.hpp"
 
 namespace {
 
@@ -28,16 +28,9 @@ struct shape {
     std::size_t m, n, k;
 };
 
-std::vector<std::string> split(const std::string& text, char separator) {
-    std::vector<std::string> parts;
-    std::stringstream stream(text);
-    for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
-    return parts;
-}
-
 std::vector<shape> parse_cases(const std::string& text) {
     std::vector<shape> cases;
-    for (const std::string& one : split(text, ';')) {
+    for (const std::string& one : bench::split(text, ';')) {
         shape s{};
         if (std::sscanf(one.c_str(), "%zu,%zu,%zu", &s.m, &s.n, &s.k) != 3 || s.m * s.n * s.k == 0)
             throw CLI::ValidationError("--cases", "'" + one + "' is not m,n,k");
@@ -103,7 +96,7 @@ public:
         const std::size_t bytes = packed->bytes().size(), step = qnt::round_up(bytes, 4096);
         const double cold_bytes = o_.cold_mb > 0 ? o_.cold_mb * 1048576 : std::max(268435456.0, 16.0 * double(third_level_cache()));
         std::vector<float> y(s.m * s.n);
-        for (const std::string& cache : split(o_.caches, ',')) {
+        for (const std::string& cache : bench::split(o_.caches, ',')) {
             const bool cold = cache == "cold";
             if (!cold && s.m != 1) continue;
             const std::size_t copies = cold ? std::max<std::size_t>(2, std::size_t(cold_bytes / double(step)) + 1) : 1;
@@ -128,16 +121,7 @@ private:
                const bench::timing& t, double read) const {
         const double ops = 2.0 * double(s.m) * double(s.n) * double(s.k), peak = is_float ? fma_peak_ : dot_peak_;
         const double limit_us = std::max(double(bytes) / read * 1e-3, ops / peak * 1e-3);
-        nlohmann::ordered_json row;
-        row["peer"] = "qnt";
-        row["version"] = std::to_string(QNT_VERSION_MAJOR) + "." + std::to_string(QNT_VERSION_MINOR) + "." + std::to_string(QNT_VERSION_PATCH);
-        row["op"] = "matmul";
-        row["format"] = name;
-        row["m"] = s.m;
-        row["n"] = s.n;
-        row["k"] = s.k;
-        row["threads"] = o_.threads;
-        row["cache"] = cache;
+        nlohmann::ordered_json row = bench::row_of("matmul", name, s.m, s.n, s.k, o_.threads, cache);
         row["median_us"] = t.median_us;
         row["min_us"] = t.min_us;
         row["reps"] = t.reps;
@@ -178,7 +162,7 @@ int main(int argc, char** argv) {
     try {
         app.parse(argc, argv);
         runner all(o);
-        for (const std::string& format : split(o.only.empty() ? "int8_channel,int8:32,int4:32,int4:128,uint4:64,nf4:64,f16" : o.only, ','))
+        for (const std::string& format : bench::split(o.only.empty() ? "int8_channel,int8:32,int4:32,int4:128,uint4:64,nf4:64,f16" : o.only, ','))
             for (const shape& s : parse_cases(o.cases)) all.run(s, format);
     } catch (const CLI::Error& e) {
         return app.exit(e);

@@ -1,5 +1,4 @@
 #pragma once
-#include "text.hpp"
 // Catch2 v3 where it is installed, else the single header of v2 (Debian 12 has that one).
 #if __has_include(<catch2/catch_test_macros.hpp>)
 #include <catch2/catch_approx.hpp>
@@ -13,6 +12,8 @@ using Catch::Matchers::ContainsSubstring;
 #include <catch2/catch.hpp>
 inline auto ContainsSubstring(const std::string& text) { return Catch::Contains(text); }
 #endif
+
+#include "text.hpp"
 
 // Sanitizers end the program when an allocation is too large, and the thread sanitizer refuses new threads after a fork.
 #if defined(__has_feature)

@@ -71,9 +71,9 @@ TEST_CASE("qnt-generate: a batch is its prompts one by one, keys and values in a
 }
 
 TEST_CASE("qnt-generate: what it cannot do is one line and exit 1; wrong usage is exit 2") {
-    check_refused("qnt-generate", generate({"--model", "/nowhere"}), 1, "/nowhere");
-    check_refused("qnt-generate", generate({"--model", folder, "--format", "int5"}), 1, "format 'int5': unknown");
-    check_refused("qnt-generate", generate({"--model", folder, "--kv", "f8"}), 1, "'f8' is no type of keys and values");
-    check_refused("qnt-generate", generate({"--model", folder, "--prompt", ""}), 1, "the prompt is empty");
-    check_refused("qnt-generate", generate({"--mode", "fast"}), 2, "--mode");
+    check_refused(generate({"--model", "/nowhere"}), 1, "/nowhere");
+    check_refused(generate({"--model", folder, "--format", "int5"}), 1, "format 'int5': unknown");
+    check_refused(generate({"--model", folder, "--kv", "f8"}), 1, "'f8' is no type of keys and values");
+    check_refused(generate({"--model", folder, "--prompt", ""}), 1, "the prompt is empty");
+    check_refused(generate({"--mode", "fast"}), 2, "--mode");
 }

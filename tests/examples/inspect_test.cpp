@@ -81,8 +81,8 @@ TEST_CASE("qnt-inspect shows an archive, and --verify finds a flipped bit") {
     bytes[bytes.size() - 1000] = char(bytes[bytes.size() - 1000] ^ 4);
     write_text(path, bytes);
     CHECK(inspect({path}).exit_code == 0);
-    check_refused("qnt-inspect", inspect({"--verify", path}), 1, "the checksum of MiB 0");
-    check_refused("qnt-inspect", inspect({"--verify", path}), 1, "qnt-inspect: " + path + ": ");
+    check_refused(inspect({"--verify", path}), 1, "the checksum of MiB 0");
+    check_refused(inspect({"--verify", path}), 1, "qnt-inspect: " + path + ": ");
 }
 
 TEST_CASE("qnt-inspect shows GGUF and NumPy files, and a folder with all that a GPT-2 needs") {
@@ -112,7 +112,7 @@ TEST_CASE("qnt-inspect shows GGUF and NumPy files, and a folder with all that a 
         0x7c;  // the scale of block 5: infinite
     write_text(gguf, bytes);
     CHECK(inspect({gguf}).exit_code == 0);
-    check_refused("qnt-inspect", inspect({"--verify", gguf}), 1, "tensor \"w\": block 5: element 160 is not a finite number");
+    check_refused(inspect({"--verify", gguf}), 1, "tensor \"w\": block 5: element 160 is not a finite number");
 
     qnt::write_npy(npy, std::span<const float>(values), {4, 64}).value();
     j = json_of(npy);
@@ -121,7 +121,7 @@ TEST_CASE("qnt-inspect shows GGUF and NumPy files, and a folder with all that a 
     CHECK(j["tensors"][0]["bytes"] == 1024);
     values[200] = std::numeric_limits<float>::infinity();
     qnt::write_npy(npy, std::span<const float>(values), {4, 64}).value();
-    check_refused("qnt-inspect", inspect({"--verify", npy}), 1, "a.npy: element 200 is not a finite number");
+    check_refused(inspect({"--verify", npy}), 1, "a.npy: element 200 is not a finite number");
 
     j = json_of(model);
     CHECK(j["facts"]["n_embd"] == "256");
@@ -133,9 +133,9 @@ TEST_CASE("qnt-inspect shows GGUF and NumPy files, and a folder with all that a 
     std::filesystem::remove(gguf);
     CHECK(inspect({folder.path.string()}).exit_code == 0);
     write_text(folder / "merges.txt", "a b c\n");
-    check_refused("qnt-inspect", inspect({folder.path.string()}), 1, "merges.txt: line 1");
+    check_refused(inspect({folder.path.string()}), 1, "merges.txt: line 1");
     std::filesystem::remove(folder / "config.json");
-    check_refused("qnt-inspect", inspect({folder.path.string()}), 1, "no config.json");
+    check_refused(inspect({folder.path.string()}), 1, "no config.json");
 }
 
 TEST_CASE("qnt-inspect shows matrices of GPTQ and AWQ, and how their zero points are meant") {
@@ -146,7 +146,7 @@ TEST_CASE("qnt-inspect shows matrices of GPTQ and AWQ, and how their zero points
     nlohmann::json j = json_of(path);  // nothing tells v1 from v2: as stored
     CHECK(j["tensors"].size() == 5);
     CHECK(contains(j["facts"]["shown as stored"].get<std::string>(), "tensor \"a.qzeros\": these are not the zero points of a symmetric matrix"));
-    check_refused("qnt-inspect", inspect({"--verify", folder.path.string()}), 1, "no config.json");
+    check_refused(inspect({"--verify", folder.path.string()}), 1, "no config.json");
 
     write_text(folder / "config.json", R"({"model_type": "x", "quantization_config": {"quant_method": "gptq", "checkpoint_format": "gptq_v2"}})");
     for (const std::string& shown : {path, folder.path.string()}) {
@@ -166,7 +166,7 @@ TEST_CASE("qnt-inspect shows matrices of GPTQ and AWQ, and how their zero points
     }
     CHECK(json_of(path)["verified"] == true);
     write_text(folder / "config.json", R"({"quantization_config": {"quant_method": "awq"}})");
-    check_refused("qnt-inspect", inspect({path}), 1, "tensor \"a.qweight\": shape [32,40] with scales [4,40] is one of GPTQ");
+    check_refused(inspect({path}), 1, "tensor \"a.qweight\": shape [32,40] with scales [4,40] is one of GPTQ");
     std::filesystem::remove(folder / "config.json");
     write_text(path, test::safetensors_image(test::awq::make(40, 256, 64).tensors("a")).bytes());
     CHECK(json_of(path)["tensors"][1]["format"] == "AWQ 4-bit g64");
@@ -177,18 +177,18 @@ TEST_CASE("qnt-inspect refuses what is not sound with one line, exit 1; wrong us
     const std::string path = folder / "a.safetensors";
     write_text(path, safetensors(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", std::string("\0\0\0\0\0\0\x80\x7f", 8)));
     CHECK(inspect({path}).exit_code == 0);
-    check_refused("qnt-inspect", inspect({"--verify", path}), 1, path + ": tensor \"x\": element 1 is not a finite number");
+    check_refused(inspect({"--verify", path}), 1, path + ": tensor \"x\": element 1 is not a finite number");
     write_text(path, safetensors(R"({"x":{"dtype":"F31","shape":[2],"data_offsets":[0,8]}})", std::string(8, '\0')));
     CHECK(inspect({path}).exit_code == 0);
-    check_refused("qnt-inspect", inspect({"--verify", path}), 1, "dtype \"F31\" is unknown");
+    check_refused(inspect({"--verify", path}), 1, "dtype \"F31\" is unknown");
     write_text(path, "PK\3\4 zip");
-    check_refused("qnt-inspect", inspect({path}), 1, "length");
+    check_refused(inspect({path}), 1, "length");
     write_text(folder / "b", "nothing that is known");
-    check_refused("qnt-inspect", inspect({folder / "b"}), 1, "neither its name nor its first bytes");
-    check_refused("qnt-inspect", inspect({folder / "absent.qnt"}), 1, "absent.qnt: cannot open: No such file or directory");
-    check_refused("qnt-inspect", inspect({}), 2, "FILE");
-    check_refused("qnt-inspect", inspect({path, "--what"}), 2, "--what");
-    check_refused("qnt-inspect", inspect({folder / "a\x1b[31m\n.safetensors"}), 1, "a\\x1b[31m\\x0a.safetensors: cannot open");
+    check_refused(inspect({folder / "b"}), 1, "neither its name nor its first bytes");
+    check_refused(inspect({folder / "absent.qnt"}), 1, "absent.qnt: cannot open: No such file or directory");
+    check_refused(inspect({}), 2, "FILE");
+    check_refused(inspect({path, "--what"}), 2, "--what");
+    check_refused(inspect({folder / "a\x1b[31m\n.safetensors"}), 1, "a\\x1b[31m\\x0a.safetensors: cannot open");
 }
 
 TEST_CASE("no control byte of a name reaches the terminal") {

@@ -14,13 +14,14 @@
 #include "io/temp_folder.hpp"
 
 struct outcome {
-    int exit_code;  // 128 + signal, as in a shell
+    std::string program;  // its name
+    int exit_code;        // 128 + signal, as in a shell
     std::string out, err;
 };
 
 class running_program {
 public:
-    explicit running_program(std::vector<std::string> arguments) {
+    explicit running_program(std::vector<std::string> arguments) : program_(std::filesystem::path(arguments.at(0)).filename().string()) {
         ::posix_spawn_file_actions_t files;
         ::posix_spawn_file_actions_init(&files);
         ::posix_spawn_file_actions_addopen(&files, 1, (folder_ / "out").c_str(), O_WRONLY | O_CREAT, 0600);
@@ -36,10 +37,11 @@ public:
     outcome wait() {
         int status = 0;
         REQUIRE(::waitpid(pid_, &status, 0) == pid_);
-        return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text_of(folder_ / "out"), text_of(folder_ / "err")};
+        return {program_, WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text_of(folder_ / "out"), text_of(folder_ / "err")};
     }
 
 private:
+    std::string program_;
     temp_folder folder_;
     ::pid_t pid_ = 0;
 };
@@ -47,11 +49,11 @@ private:
 inline outcome run(std::vector<std::string> arguments) { return running_program(std::move(arguments)).wait(); }
 
 // One line on stderr that begins with the program's name, nothing on stdout.
-inline void check_refused(const std::string& program, const outcome& o, int exit_code, const std::string& part) {
+inline void check_refused(const outcome& o, int exit_code, const std::string& part) {
     INFO(o.err);
     CHECK(o.exit_code == exit_code);
     CHECK(o.out.empty());
-    CHECK(o.err.starts_with(program + ": "));
+    CHECK(o.err.starts_with(o.program + ": "));
     CHECK(contains(o.err, part));
     CHECK(std::count(o.err.begin(), o.err.end(), '\n') == 1);
 }

@@ -317,30 +317,27 @@ TEST_CASE("what cannot be done as asked is refused before OUT is touched") {
     const std::string in = folder / "in.safetensors", out = folder / "out.qnt";
     write_safetensors(in, {{"a.weight", std::vector<float>(64 * 48, 1.0f)}, {"b.weight", std::vector<float>(64, 2.0f)}}, 48 / 3);
     write_text(out, "old");
-    check_refused("qnt-quantize", quantize({in, out, "--format", "nf4:64"}), 1, "out.qnt: exists; --force replaces it");
-    check_refused("qnt-quantize", quantize({in, in, "--format", "f16", "--force"}), 1, "is what is read");
-    check_refused("qnt-quantize", quantize({model, model + "/model.safetensors", "--format", "f16", "--force"}), 1, "is what is read");
-    check_refused("qnt-quantize", quantize({in, folder / "out.bin", "--format", "f16"}), 2, "out.bin: what OUT shall be says its name");
-    check_refused("qnt-quantize", quantize({in, out}), 2, "format");
-    check_refused("qnt-quantize", quantize({in, out, "--format", "f16", "--policy", "p"}), 2, "policy");
-    check_refused("qnt-quantize", quantize({in}), 2, "OUT");
-    check_refused("qnt-quantize", quantize({in, out, "--format", "nf5:64", "--force"}), 1, "format 'nf5:64'");
-    check_refused("qnt-quantize", quantize({in, folder / "o.gguf", "--format", "nf4:64"}), 1, "GGUF is written as");
-    check_refused("qnt-quantize", quantize({in, folder / "o.gguf", "--format", "q4_0"}), 1,
-                  "\"a.weight\": rows of 16 numbers are no whole blocks of 32");
-    check_refused("qnt-quantize", quantize({in, folder / "o.gguf", "--format", "f16", "--strict"}), 2, "--strict");
-    check_refused("qnt-quantize", quantize({in, folder / "o.safetensors", "--format", "nf4:48"}), 1, "power of two");
-    check_refused("qnt-quantize", quantize({folder / "absent", out, "--format", "f16", "--force"}), 1, "absent");
+    check_refused(quantize({in, out, "--format", "nf4:64"}), 1, "out.qnt: exists; --force replaces it");
+    check_refused(quantize({in, in, "--format", "f16", "--force"}), 1, "is what is read");
+    check_refused(quantize({model, model + "/model.safetensors", "--format", "f16", "--force"}), 1, "is what is read");
+    check_refused(quantize({in, folder / "out.bin", "--format", "f16"}), 2, "out.bin: what OUT shall be says its name");
+    check_refused(quantize({in, out}), 2, "format");
+    check_refused(quantize({in, out, "--format", "f16", "--policy", "p"}), 2, "policy");
+    check_refused(quantize({in}), 2, "OUT");
+    check_refused(quantize({in, out, "--format", "nf5:64", "--force"}), 1, "format 'nf5:64'");
+    check_refused(quantize({in, folder / "o.gguf", "--format", "nf4:64"}), 1, "GGUF is written as");
+    check_refused(quantize({in, folder / "o.gguf", "--format", "q4_0"}), 1, "\"a.weight\": rows of 16 numbers are no whole blocks of 32");
+    check_refused(quantize({in, folder / "o.gguf", "--format", "f16", "--strict"}), 2, "--strict");
+    check_refused(quantize({in, folder / "o.safetensors", "--format", "nf4:48"}), 1, "power of two");
+    check_refused(quantize({folder / "absent", out, "--format", "f16", "--force"}), 1, "absent");
     write_text(folder / "policy.json", R"([["a*", "f16"]])");
-    check_refused("qnt-quantize", quantize({in, out, "--policy", folder / "policy.json", "--force"}), 1, "no rule matches tensor");
-    check_refused("qnt-quantize", quantize({in, folder / "o.gguf", "--policy", folder / "policy.json"}), 1, "no rule matches tensor");
+    check_refused(quantize({in, out, "--policy", folder / "policy.json", "--force"}), 1, "no rule matches tensor");
+    check_refused(quantize({in, folder / "o.gguf", "--policy", folder / "policy.json"}), 1, "no rule matches tensor");
     write_text(folder / "policy.json", R"([["*", 4]])");
-    check_refused("qnt-quantize", quantize({in, out, "--policy", folder / "policy.json", "--force"}), 1,
-                  "policy.json: rule 0 is not a pair of strings");
+    check_refused(quantize({in, out, "--policy", folder / "policy.json", "--force"}), 1, "policy.json: rule 0 is not a pair of strings");
     write_text(folder / "ints.safetensors",
                std::string("\x40\0\0\0\0\0\0\0", 8) + R"({"n":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}          )" + std::string(8, 'x'));
-    check_refused("qnt-quantize", quantize({folder / "ints.safetensors", out, "--format", "f16", "--force"}), 1,
-                  "tensor \"n\": \"I64\" cannot be read as numbers");
+    check_refused(quantize({folder / "ints.safetensors", out, "--format", "f16", "--force"}), 1, "tensor \"n\": \"I64\" cannot be read as numbers");
     CHECK(text_of(out) == "old");
     CHECK(folder.files() == 4);
 }
@@ -354,7 +351,7 @@ TEST_CASE("an error in the middle of the work leaves the old file and nothing el
     for (const auto& [name, format] :
          {std::pair{"out.qnt", "nf4:64"}, {"out.gguf", "q8_0"}, {"out.safetensors", "nf4:64"}, {"f.safetensors", "f16"}}) {
         write_text(folder / name, "old");
-        check_refused("qnt-quantize", quantize({in, folder / name, "--format", format, "--force"}), 1, "b.weight");
+        check_refused(quantize({in, folder / name, "--format", format, "--force"}), 1, "b.weight");
         CHECK(text_of(folder / name) == "old");
     }
     CHECK(folder.files() == 5);
@@ -375,7 +372,7 @@ TEST_CASE("Ctrl-C leaves the old file, exit 130; what a killed run left is remov
         CHECK(text_of(out) == "old");
         CHECK(has_temporary(folder) == (signal == SIGKILL));
         if (signal == SIGKILL) CHECK(o.exit_code == 128 + SIGKILL);
-        else check_refused("qnt-quantize", o, 130, "interrupted, nothing was changed");
+        else check_refused(o, 130, "interrupted, nothing was changed");
     }
     write_safetensors(in, {{"a.weight", std::vector<float>(64, 1.0f)}}, 64);
     REQUIRE(quantize({in, out, "--format", "nf4:64", "--force"}).exit_code == 0);

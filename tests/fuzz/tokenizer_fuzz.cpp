@@ -92,7 +92,7 @@ gpt2::tokenizer_data parse(std::string_view text) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     static const gpt2::tokenizer shipped(QNT_SOURCE_DIR "/examples/models/qnt-gpt2-5m");
     const std::string_view text = fuzz::text(data, size);
-    const fuzz::memory_bound bound(size, 4096, std::size_t{4} << 20);  // any vocabulary has 256 tokens, and there are three of them here
+    const fuzz::memory_bound bound(size, 4096, std::size_t{2} << 20);  // any vocabulary has 256 tokens, and there are three of them here
     check_text(shipped, text);
     try {
         check_tokenizer(parse(text), text);

@@ -97,13 +97,6 @@ inline bool is_zero(std::span<const std::byte> bytes) {
     return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
 
-// A name that comes twice, null if none does.
-inline const std::string_view* find_twice(std::vector<std::string_view>& names) {
-    std::sort(names.begin(), names.end());
-    const auto at = std::adjacent_find(names.begin(), names.end());
-    return at == names.end() ? nullptr : &*at;
-}
-
 // What the bytes of a matrix in panels must be; false if it has no weights or is beyond any machine (2^40 a side).
 inline bool panel_bytes_of(const any_format& format, std::span<const std::size_t> shape, std::size_t& bytes) {
     constexpr std::size_t most = std::size_t{1} << 40;
@@ -289,12 +282,12 @@ inline result<archive_index> read_archive_index(std::span<const std::byte> file)
     if (!in.ok() || (!in.is_empty() && !skips_additions)) return bad_archive(metadata + " do not end where the index does");
     if (end != file.size()) return bad_archive("the data end at byte " + std::to_string(end) + ", the file has " + std::to_string(file.size()));
 
-    std::vector<std::string_view> names, keys;
-    for (const archive_tensor& t : index.tensors) names.push_back(t.name);
-    for (const auto& [key, value] : index.metadata) keys.push_back(key);
-    if (const auto* name = find_twice(names)) return bad_archive("index: duplicate tensor " + in_quotes(*name));
-    if (const auto* key = find_twice(keys)) return bad_archive(metadata + ": duplicate key " + in_quotes(*key));
+    const auto key = &archive_metadata::value_type::first;
     index.by_name = order_by_name(index.tensors, &archive_tensor::name);
+    if (const auto* t = find_twice(index.tensors, index.by_name, &archive_tensor::name))
+        return bad_archive("index: duplicate tensor " + in_quotes(t->name));
+    if (const auto* entry = find_twice(index.metadata, order_by_name(index.metadata, key), key))
+        return bad_archive(metadata + ": duplicate key " + in_quotes(entry->first));
     return index;
 }
 

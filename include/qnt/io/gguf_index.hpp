@@ -62,9 +62,8 @@ inline std::string size_gguf_tensor(const gguf_type_info& t, std::span<const std
 template <class Things, class NameOf>
 result<std::vector<std::size_t>> order_by_own_name(const Things& things, const char* what, const NameOf& name_of) {
     auto order = order_by_name(things, name_of);
-    for (std::size_t i = 1; i < order.size(); ++i)
-        if (std::invoke(name_of, things[order[i]]) == std::invoke(name_of, things[order[i - 1]]))
-            return error{errc::corrupt, std::string("duplicate ") + what + ' ' + in_quotes(std::invoke(name_of, things[order[i]]))};
+    if (const auto* twice = find_twice(things, order, name_of))
+        return error{errc::corrupt, std::string("duplicate ") + what + ' ' + in_quotes(std::invoke(name_of, *twice))};
     return order;
 }
 inline constexpr auto key_of_value = [](const std::pair<std::string, gguf_value>& v) -> const std::string& { return v.first; };

@@ -26,5 +26,12 @@ auto find_by_name(const Things& things, const std::vector<std::size_t>& order, s
     return at != order.end() && std::invoke(name_of, things[*at]) == name ? &things[*at] : nullptr;
 }
 
+// A thing whose name another one has too; null: the names differ.
+template <class Things, class NameOf> auto find_twice(const Things& things, const std::vector<std::size_t>& order, const NameOf& name_of) {
+    const auto at = std::adjacent_find(
+        order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return std::invoke(name_of, things[a]) == std::invoke(name_of, things[b]); });
+    return at == order.end() ? nullptr : &things[*at];
+}
+
 }  // namespace QNT_BASELINE
 }  // namespace qnt::detail
