@@ -71,10 +71,12 @@ void check(test::guarded_product& p, std::size_t cut) {
         // The ways that must have been taken: blocks share a broadcast between panels, or are tiles.
         const std::size_t panels = qnt::ceil_div(p.shape.n, qnt::panel_rows), m = p.shape.m;
         const bool is_tiled = isa.name == std::string("emulated_amx") && m >= 16;
-        const bool has_pair = std::min(cut, panels) >= 2 || panels - std::min(cut, panels) >= 2;
+        const bool has_three = std::min(cut, panels) >= 3 || panels - std::min(cut, panels) >= 3;
+        const std::size_t least_rows = p.w.format.family == family::byte_value ? 32 : 8;
         REQUIRE((qnt::isa::calls.tiles > 0) == is_tiled);
         REQUIRE(qnt::isa::calls.bad_shapes == 0);
-        if (m >= 8 && m < 16 && has_pair && isa.name != std::string("emulated_avxvnni")) REQUIRE(qnt::isa::calls.dots > qnt::isa::calls.broadcasts);
+        if (m >= least_rows && !is_tiled && has_three && isa.name != std::string("emulated_avxvnni"))
+            REQUIRE(qnt::isa::calls.dots > qnt::isa::calls.broadcasts);
         if (!is_tiled) REQUIRE(qnt::isa::calls.broadcasts > 0);
     }
     REQUIRE(std::ranges::equal(p.run(test::multiply), expected));

@@ -208,7 +208,7 @@ struct ops : vnni_ops<8> {
 }  // namespace emulated_avxvnni
 namespace emulated_avx512vnni {
 struct ops : vnni_ops<16> {
-    static constexpr int int_rows = 8, block_rows = 8, block_panels = 2, chains = 16;
+    static constexpr int int_rows = 8, block_rows = 4, block_panels = 3, chains = 16;
 };
 }  // namespace emulated_avx512vnni
 namespace emulated_amx {

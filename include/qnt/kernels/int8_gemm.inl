@@ -7,8 +7,8 @@
 // with the unit of the operands (code/code.hpp). Nothing depends on lanes, tiles, threads or M, since d is exact.
 //
 // A tile is one panel (16 outputs), or a few, by R rows of x with all integer sums in registers; x is read as 4-byte broadcasts. Few
-// rows of x run through all of K tile by tile (int8_tile). Many rows (int8_block) take K segment by segment, so that what is done to
-// the codes of a segment before they are operands is done once for all of them; their float sums wait in memory.
+// rows of x run through all of K tile by tile (int8_tile). Many rows (int8_block) take K in chunks of segments, so that what is done to
+// the codes before they are operands is done once for all of them; their float sums wait in memory from chunk to chunk.
 namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
 // Are the codes of a block's segment made into operands beforehand? Then they lie as those of bytes: 4 columns in a line.
@@ -21,12 +21,13 @@ constexpr int chains_for(int sums, int most) {
     return chains;
 }
 
-// Operands of the codes at `lines` lines from w on.
+// Operands of the codes at `lines` lines from w on; asks for what is `ahead` bytes behind.
 template <operand_family Family>
-QNT_INLINE void expand(const std::uint8_t* w, std::size_t lines, const ops::codebook& book, const code_tables& tables, std::uint8_t* out) {
+QNT_INLINE void expand(const std::uint8_t* w, std::size_t lines, std::size_t ahead, const ops::codebook& book, const code_tables& tables,
+                       std::uint8_t* out) {
     constexpr int size = 4 * ops::lanes;
     for (std::size_t i = 0; i < lines; ++i, w += 64, out += is_nibble(Family) ? 128 : 64) {
-        prefetch(w, prefetch_bytes);
+        prefetch(w, ahead);
         if constexpr (Family == operand_family::byte_table)
             for (int j = 0; j < 64; ++j) out[j] = std::uint8_t(tables.operands[w[j]]);
         QNT_EACH (part, ops::parts) {
@@ -265,6 +266,70 @@ QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std:
     QNT_EACH (r, R) finish_int8_row(a, panel, row + std::size_t(r), acc[r], scales);
 }
 
+// A run of segments of some panels, ready for the rows of a block: their operands, where the codes were made into such, and scales as floats.
+struct block_chunk {
+    // Three panels of 384 columns fit the first-level cache beside x. With few rows the codes are what takes time: the less of them is asked
+    // for at once, the more is there in time.
+    static constexpr std::size_t most_columns = 384, few_columns = 128, few_rows = 32, most_segments = 32;
+    struct segment {
+        const std::uint8_t *codes, *meta;  // of the first panel
+        std::size_t columns, lines;
+    };
+    segment segments[most_segments];
+    std::size_t count = 0, columns = 0;         // so far
+    std::size_t first_segment = 0, column = 0;  // of the product
+    std::size_t panel_step = 0;                 // bytes from the codes of a panel to those of the next
+    float* scales = nullptr;                    // [segments, panels, 16], for grouped weights
+
+    bool is_full(std::size_t rows) const {
+        const bool is_short = rows < few_rows && 2 * segments[0].columns >= segment_columns;
+        return count == most_segments || columns + segment_columns > (is_short ? few_columns : most_columns);
+    }
+};
+
+// R rows of x from `row` on against a chunk, their float sums in registers; what is unfinished waits at `sums`, [R, Panels * 16].
+template <int R, int Panels, operand_family Family, bool Zero>
+QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const block_chunk& chunk, std::size_t panel, std::size_t row, float* sums) noexcept {
+    constexpr int parts = Panels * ops::parts;
+    const bool is_first = chunk.first_segment == 0, is_last = chunk.first_segment + chunk.count == a.segments;
+    if (is_last) prefetch_outputs(a, panel * panel_rows, Panels * panel_rows, row, row + std::size_t(R));
+    const auto book = ops::make_codebook(a.tables->operands);
+    ops::f32 acc[R][parts];
+    QNT_EACH (r, R)
+        QNT_EACH (part, parts) acc[r][part] = is_first ? ops::set1(0) : ops::load(sums + (r * parts + part) * ops::lanes);
+    const std::int8_t* x = a.codes + row * a.codes_stride + chunk.column;
+    const float* scales = chunk.scales;
+    std::size_t at = chunk.first_segment * a.m + row;
+    for (const block_chunk::segment *s = chunk.segments, *const end = s + chunk.count; s != end; ++s) {
+        segment_sums<R, parts, Family, expands<Family>> dots;
+        sum_segment<R, parts, Family, Zero, expands<Family>>(dots, a, s->codes, chunk.panel_step, s->lines, seed_source<Zero>(a, s->meta, at), x,
+                                                             book);
+        const auto total = [&](int r, int part) QNT_INLINE_LAMBDA { return dots.total(r, part); };
+        const auto add = [&](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA { acc[r][part] = ops::fma(d, by, acc[r][part]); };
+        ops::f32 scale[parts];
+        QNT_EACH (part, parts) scale[part] = ops::load(scales + part * ops::lanes);
+        add_segment<R, parts>(total, a.factors + at, a.grouped, scale, add);
+        if (a.grouped) scales += parts * ops::lanes;
+        x += s->columns;
+        at += a.m;
+    }
+    if (!is_last) {
+        QNT_EACH (r, R)
+            QNT_EACH (part, parts) ops::store(sums + (r * parts + part) * ops::lanes, acc[r][part]);
+        return;
+    }
+    const std::uint8_t* const meta = chunk.segments[chunk.count - 1].meta;
+    QNT_EACH (p, Panels) {
+        ops::f32 one[ops::parts];
+        if (!a.grouped) load_scales(meta + std::size_t(p) * a.panel_bytes, a.scale, one);
+        QNT_EACH (r, R) {
+            ops::f32 mine[ops::parts];
+            QNT_EACH (part, ops::parts) mine[part] = acc[r][p * ops::parts + part];
+            finish_int8_row(a, panel + std::size_t(p), row + std::size_t(r), mine, one);
+        }
+    }
+}
+
 // Adds to float sums [rows][Parts] that wait in memory: the `add` of add_segment().
 template <int Parts> struct add_to_memory {
     float* sums;
@@ -273,20 +338,6 @@ template <int Parts> struct add_to_memory {
         ops::store(sum, ops::fma(d, by, ops::load(sum)));
     }
 };
-
-// One segment of a tile of a block: R rows of x from x on, their float sums at acc.
-template <int R, int Panels, operand_family Family, bool Zero>
-QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const std::uint8_t* w, std::size_t panel_step, std::size_t lines, const std::uint8_t* meta,
-                             const ops::f32* scales, std::size_t at, const std::int8_t* x, float* acc) noexcept {
-    constexpr int parts = Panels * ops::parts;
-    segment_sums<R, parts, Family, expands<Family>> sums;
-    sum_segment<R, parts, Family, Zero, expands<Family>>(sums, a, w, panel_step, lines, seed_source<Zero>(a, meta, at), x,
-                                                         ops::make_codebook(a.tables->operands));
-    ops::f32 scale[parts];
-    QNT_EACH (part, parts) scale[part] = scales[part];
-    add_segment<R, parts>([&](int r, int part) QNT_INLINE_LAMBDA { return sums.total(r, part); }, a.factors + at, a.grouped, scale,
-                          add_to_memory<parts>{acc});
-}
 
 // Do the tiles of an instruction set multiply the codes of a panel as they lie, as signed bytes? Their products need no correction then,
 // which that of the zero points brings along.
@@ -315,37 +366,44 @@ inline constexpr std::size_t most_block_rows = 256;
 // Rows [from, to) against `Panels` panels.
 template <int Panels, operand_family Family, bool Zero>
 QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std::size_t from, std::size_t to) noexcept {
-    constexpr std::size_t operand_bytes = segment_columns * panel_rows, row_sums = Panels * panel_rows;
-    alignas(64) float acc[most_block_rows * row_sums];
+    constexpr std::size_t operand_bytes = block_chunk::most_columns * panel_rows, row_sums = Panels * panel_rows;
+    alignas(64) float sums[most_block_rows * row_sums];
     alignas(64) std::uint8_t operands[expands<Family> ? Panels * operand_bytes : 64];
+    alignas(64) float scales[block_chunk::most_segments * row_sums];
     const auto book = ops::make_codebook(a.tables->operands);
-    ops::f32 scales[Panels][ops::parts];
-    const std::uint8_t* end = nullptr;
-    std::size_t segment = 0, column = 0;
-    std::memset(acc, 0, (to - from) * row_sums * sizeof(float));
+    const std::uint8_t* const panel_at = a.panels + panel * a.panel_bytes;
+    block_chunk chunk;
+    chunk.scales = scales;
+    if (!a.grouped) std::memset(scales, 0, row_sums * sizeof(float));  // read, not used
+    chunk.panel_step = expands<Family> ? operand_bytes : a.panel_bytes;
     for_segments<Family>(a, panel, [&](const std::uint8_t* w, std::size_t columns, std::size_t lines, const std::uint8_t* meta) QNT_INLINE_LAMBDA {
-        if (meta != end)
-            for (int p = 0; p < Panels; ++p) load_scales(meta + std::size_t(p) * a.panel_bytes, a.scale, scales[p]);
-        end = meta;
-        std::size_t panel_step = a.panel_bytes;
+        const std::uint8_t* codes = w;
+        std::size_t operand_lines = lines;
         if constexpr (expands<Family>) {
-            for (std::size_t p = 0; p < Panels; ++p) expand<Family>(w + p * a.panel_bytes, lines, book, *a.tables, operands + p * operand_bytes);
-            w = operands;
-            panel_step = operand_bytes;
-            lines = is_nibble(Family) ? 2 * lines : lines;
+            std::uint8_t* const to_operands = operands + chunk.columns * panel_rows;
+            const bool is_near_end = std::size_t(w - panel_at) + prefetch_bytes >= a.panel_bytes;  // the other panels of the block are read already
+            const std::size_t ahead = prefetch_bytes + (is_near_end ? (Panels - 1) * a.panel_bytes : 0);
+            for (std::size_t p = 0; p < Panels; ++p)
+                expand<Family>(w + p * a.panel_bytes, lines, ahead, book, *a.tables, to_operands + p * operand_bytes);
+            codes = to_operands;
+            operand_lines = is_nibble(Family) ? 2 * lines : lines;
         }
-        const bool is_last = segment + 1 == a.segments, is_last_but_one = segment + 2 == a.segments;
+        if (a.grouped)
+            for (std::size_t p = 0; p < Panels; ++p) {
+                ops::f32 scale[ops::parts];
+                load_scales(meta + p * a.panel_bytes, a.scale, scale);
+                QNT_EACH (part, ops::parts)
+                    ops::store(scales + (chunk.count * Panels + p) * panel_rows + std::size_t(part * ops::lanes), scale[part]);
+            }
+        chunk.segments[chunk.count++] = {codes, meta, columns, operand_lines};
+        chunk.columns += round_up(columns, is_nibble(Family) ? std::size_t(8) : std::size_t(4));
+        if (!chunk.is_full(to - from) && chunk.first_segment + chunk.count < a.segments) return;
         for_row_tiles<ops::block_rows>(from, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA {
-            constexpr std::size_t count = std::size_t(rows());
-            float* const sums = acc + (row - from) * row_sums;
-            if (is_last_but_one) prefetch_outputs(a, panel * panel_rows, row_sums, row, row + count);
-            block_tile<rows(), Panels, Family, Zero>(a, w, panel_step, lines, meta, scales[0], segment * a.m + row,
-                                                     a.codes + row * a.codes_stride + column, sums);
-            if (is_last)  // here, not after all rows: the writes of one tile pass behind the products of the next
-                for (std::size_t p = 0; p < Panels; ++p) finish_int8_rows(a, panel + p, row, count, sums + p * panel_rows, row_sums, scales[p]);
+            block_tile<rows(), Panels, Family, Zero>(a, chunk, panel, row, sums + (row - from) * row_sums);
         });
-        ++segment;
-        column += columns;
+        for (std::size_t i = 0; i < chunk.count; ++i) chunk.column += chunk.segments[i].columns;
+        chunk.first_segment += chunk.count;
+        chunk.count = chunk.columns = 0;
     });
 }
 
@@ -371,7 +429,7 @@ QNT_NOINLINE void int8_tiled_block(const kernels::gemm_args& a, std::size_t pane
             for (std::size_t i = 0; i < lines * 64; i += 64) prefetch(w + i, prefetch_bytes);
             tiles.operands(w);
         } else {
-            expand<Family>(w, lines, book, *a.tables, operands);
+            expand<Family>(w, lines, prefetch_bytes, book, *a.tables, operands);
             tiles.operands(operands);
         }
         for (std::size_t t = 0; t <= count; ++t) {  // one ahead: what a tile stores is not at hand at once
@@ -412,7 +470,11 @@ QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin
                 int8_tiled_panels<Family, Zero, ops::tiles>(a, panel, panel_end, from, to);
                 continue;
             }
-        if (to - from >= std::size_t(ops::block_rows)) {
+        // What makes operands of bytes is one operation: to repeat it for each tile costs less than to keep them, where there are few tiles.
+        constexpr int least = Family == operand_family::byte_value && ops::expands_codes ? int(block_chunk::few_rows)
+                              : ops::block_rows > most                                   ? ops::block_rows
+                                                                                         : most;
+        if (to - from >= std::size_t(least)) {
             for (; panel + ops::block_panels <= panel_end; panel += ops::block_panels)
                 int8_block<ops::block_panels, Family, Zero>(a, panel, from, to);
             if constexpr (ops::block_panels > 1)

@@ -10,7 +10,7 @@ namespace qnt::isa::inline QNT_BASELINE::avx512vnni {
 
 struct ops : avx512::ops {
     // Intel has two units of latency 5: ten sums under way at least.
-    static constexpr int int_rows = 8, block_rows = 8, block_panels = 2, chains = 16;
+    static constexpr int int_rows = 8, block_rows = 4, block_panels = 3, chains = 16;
     static constexpr bool expands_codes = true;
     using prepared = bytes;
     static constexpr int bias = 128;
