@@ -15,7 +15,7 @@
 #include <string>
 
 #include <CLI/CLI.hpp>
-#include <qnt/io/text.hpp>
+#include <qnt/io/json.hpp>
 
 namespace tools {
 
@@ -37,9 +37,22 @@ inline std::string name_of_file(std::string path) {
     return path.substr(path.rfind('/') + 1);
 }
 
+// What CLI11 2.1 takes for numbers: "" for 0, -1 and 2^64 for 2^64 - 1.
+inline void check_numbers(const CLI::App& app) {
+    for (const CLI::Option* option : app.get_options())
+        for (const std::string& text : option->results()) {
+            const std::string type = option->get_type_name();
+            std::uint64_t n = 0;
+            if (type.starts_with("UINT") && !qnt::parse_number(text, n))
+                throw usage_error(option->get_name() + ": " + qnt::in_quotes(text) + " is no integer from 0 to 2^64 - 1");
+            if (text.empty() && (type.starts_with("INT") || type.starts_with("FLOAT"))) throw usage_error(option->get_name() + ": \"\" is no number");
+        }
+}
+
 template <class Run> int run_program(const char* name, CLI::App& app, int argc, char** argv, const Run& run) {
     try {
         app.parse(argc, argv);
+        check_numbers(app);
         run();
         if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw std::runtime_error(std::string("cannot write to stdout: ") + std::strerror(errno));
         return 0;

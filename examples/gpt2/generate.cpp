@@ -191,6 +191,7 @@ void run(const settings& s) {
             to["prompt_ids"] = q.prompt_ids;
             to["ids"] = q.ids;
             to["text"] = q.text;
+            to["finished"] = gpt2::name_of(q.finished);
         }
         j["prefill_tok_s"] = prefill;
         j["decode_tok_s"] = decode;
@@ -200,6 +201,8 @@ void run(const settings& s) {
         j["outlier_share"] = model.outlier_share();
         j["format"] = format;
         j["mode"] = modes_of(model);
+        j["kv"] = qnt::kv_types::parse(s.kv).value().name();
+        j["kv_bytes"] = o.kv_bytes;
         j["isa"] = qnt::isa::name(qnt::isa::active());
         j["threads"] = pool.size();
         std::puts(j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
@@ -235,6 +238,8 @@ int main(int argc, char** argv) {
     app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
     app.add_option("--isa", s.isa, "instruction set to use instead of the best one");
     app.add_option("-n", s.count, "tokens to generate at most")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+    app.add_option("--window", s.sampling.window, "go on beyond the model's context, from the last so many tokens; 0: end there")
+        ->capture_default_str();
     app.add_option("--temperature", s.sampling.temperature, "0: greedy")->capture_default_str();
     app.add_option("--top-k", s.sampling.top_k, "only the k most likely tokens; 0: all")->capture_default_str();
     app.add_option("--top-p", s.sampling.top_p, "only the most likely tokens that reach this probability")->capture_default_str();

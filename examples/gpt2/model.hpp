@@ -105,12 +105,13 @@ public:
 
     // Logits [sum of wanted, vocab], sequence by sequence, until the next pass. The caches hold the new rows afterwards. Throws
     // std::runtime_error, with every cache as it was: a sequence without tokens, a full context, an id that is not in the vocabulary, no
-    // memory for more positions.
+    // memory for more positions; std::bad_alloc, likewise.
     std::span<const float> operator()(std::span<const sequence_rows> sequences);
 
 private:
     using matrix = qnt::matrix_view<float>;
     static matrix room(std::vector<float>& memory, std::size_t rows, std::size_t cols);
+    std::span<const float> run(std::span<const sequence_rows> sequences);
     void lap(part p);
     void check(const sequence_rows& s) const;
     // x[T, n_embd] = token embedding + position embedding
@@ -133,6 +134,7 @@ private:
     qnt::row_dequantizer embedding_;
     std::vector<float> x_, normed_, qkv_, inner_, logits_;
     std::vector<qnt::attention_rows> attention_;
+    std::vector<std::size_t> starts_;  // lengths of the caches before the pass
 };
 
 // One sequence, for who feeds it tokens himself: a text to be scored. Generation is in batch.hpp.
