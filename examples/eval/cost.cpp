@@ -8,10 +8,9 @@
 #include <qnt/qnt.hpp>
 
 #include "../gpt2/batch.hpp"
-#include "../gpt2/load.hpp"
-#include "../gpt2/modes.hpp"
 #include "../gpt2/tokenizer.hpp"
 #include "../machine.hpp"
+#include "load_configuration.hpp"
 
 namespace eval {
 
@@ -104,7 +103,7 @@ cost measure_cost(const settings& s, const configuration& c, const std::function
         text = gpt2::tokenizer(c.model).encode(std::string_view(whole).substr(0, 1 << 16));
     }
     const auto start = clock::now();
-    const gpt2::model model = gpt2::load_model(c.model, {.weights = c.weights, .mode = gpt2::parse_mode(s.mode)}, pool);
+    const gpt2::model model = load_configuration(s, c, pool);
     out.load_s = seconds_since(start);
     out.peak_load_bytes = tools::peak_memory();
     ::malloc_trim(0);  // what loading has freed is not this model's

@@ -4,9 +4,8 @@
 #include <qnt/qnt.hpp>
 
 #include "../gpt2/batch.hpp"
-#include "../gpt2/load.hpp"
-#include "../gpt2/modes.hpp"
 #include "../gpt2/tokenizer.hpp"
+#include "load_configuration.hpp"
 
 namespace eval {
 
@@ -34,7 +33,7 @@ public:
           is_same_(c.is_reference || (c.format == "f32" && c.kv.types == "f32")),
           kv_(qnt::kv_types::parse(c.kv.types).value()),
           reference_(gpt2::load_model(c.model, {.weights = {{"*", qnt::keep<float>}}}, executor)) {
-        if (!is_same_) model_.emplace(gpt2::load_model(c.model, {.weights = c.weights, .mode = gpt2::parse_mode(s.mode)}, executor));
+        if (!is_same_) model_.emplace(load_configuration(s, c, executor));
         reference_session_.emplace(reference_, executor);
         if (!is_same_) session_.emplace(*model_, executor, kv_);
     }

@@ -7,7 +7,8 @@
 
 #include <chrono>
 #include <cmath>
-#include <regex>
+#include <map>
+#include <sstream>
 #include <thread>
 
 #include "eval/json_schema.hpp"
@@ -19,6 +20,7 @@ using json = nlohmann::ordered_json;
 
 const std::string folder = QNT_SOURCE_DIR "/examples/models/qnt-gpt2-5m", schemas = QNT_SOURCE_DIR "/examples/eval/";
 
+constexpr std::size_t scored = 200;  // tokens of a text
 constexpr const char* three_prompts = R"({"prompts": [{"id": "a-1", "category": "a", "prompt": "The old house"},
     {"id": "a-2", "category": "a", "prompt": "Once upon a time \"there\" <was> & |"}, {"id": "b-1", "category": "b", "prompt": "It is"}]})";
 
@@ -32,8 +34,9 @@ struct inputs {
         write_text(prompts, three_prompts);
     }
     std::vector<std::string> arguments(const std::string& out, const std::string& formats, std::vector<std::string> more = {}) const {
-        std::vector<std::string> all{QNT_EVAL,   "--model", folder,         "--text", text,        "--prompts", prompts, "--window", "64",
-                                     "--tokens", "500",     "--new-tokens", "8",      "--threads", "2",         "--out", at / out};
+        std::vector<std::string> all{
+            QNT_EVAL,       "--model", folder,      "--text", text,    "--prompts", prompts, "--window", "64", "--tokens", std::to_string(scored),
+            "--new-tokens", "6",       "--threads", "2",      "--out", at / out};
         if (!formats.empty()) all.insert(all.end(), {"--formats", formats});
         for (std::size_t i = 0; i < more.size(); ++i) {
             const auto there = more[i].starts_with("--") ? std::find(all.begin(), all.end(), more[i]) : all.end();
@@ -87,6 +90,15 @@ dumped dump(const gpt2::model& m, const char* kv, std::span<const std::int32_t> 
     return d;
 }
 
+// What stands between the first `begin` and the `end` behind it.
+std::string between(const std::string& text, const std::string& begin, const std::string& end) {
+    const std::size_t at = text.find(begin);
+    REQUIRE(at != std::string::npos);
+    const std::size_t from = at + begin.size(), to = text.find(end, from);
+    REQUIRE(to != std::string::npos);
+    return text.substr(from, to - from);
+}
+
 std::size_t argmax(std::span<const float> x) { return std::size_t(std::max_element(x.begin(), x.end()) - x.begin()); }
 
 }  // namespace
@@ -99,8 +111,8 @@ TEST_CASE("qnt-eval: perplexity and KL are those of dumped logits in extended pr
     for (const char* kv : {"f32", "int8"}) {
         const json j = read(out + "qnt-gpt2-5m.int4-32.kv-" + kv + ".json");
         for (const auto& [name, stride] : {std::pair{"nonoverlap", 64u}, {"stride", 32u}}) {
-            const dumped p = dump(reference, "f32", ids, 64, stride, 500), q = dump(model, kv, ids, 64, stride, 500);
-            REQUIRE(p.rows.size() == 500);
+            const dumped p = dump(reference, "f32", ids, 64, stride, scored), q = dump(model, kv, ids, 64, stride, scored);
+            REQUIRE(p.rows.size() == scored);
             long double kl = 0, max_kl = 0, nll = 0, nll_p = 0, change = 0, squares = 0;
             std::size_t same = 0;
             std::vector<double> all;
@@ -109,15 +121,15 @@ TEST_CASE("qnt-eval: perplexity and KL are those of dumped logits in extended pr
                 const auto target = std::size_t(p.targets[t]);
                 long double sum = 0;
                 for (std::size_t i = 0; i < lp.size(); ++i) sum += std::exp(lp[i]) * (lp[i] - lq[i]);
-                kl += sum / 500, max_kl = std::max(max_kl, sum), nll -= lq[target] / 500, nll_p -= lp[target] / 500;
+                kl += sum / scored, max_kl = std::max(max_kl, sum), nll -= lq[target] / scored, nll_p -= lp[target] / scored;
                 all.push_back(double(sum));
                 const long double d = std::exp(lq[target]) - std::exp(lp[target]);
-                change += d / 500, squares += d * d / 500;
+                change += d / scored, squares += d * d / scored;
                 same += argmax(p.rows[t]) == argmax(q.rows[t]);
             }
             const json& ppl = j["perplexity"][name];
             INFO(kv << ", " << name);
-            CHECK(ppl["scored_tokens"] == 500);
+            CHECK(ppl["scored_tokens"] == scored);
             CHECK(ppl["ppl"].get<double>() == Approx(double(std::exp(nll))).epsilon(1e-9));
             CHECK(ppl["reference_ppl"].get<double>() == Approx(double(std::exp(nll_p))).epsilon(1e-9));
             CHECK(ppl["change_percent"].get<double>() == Approx(double(100 * (std::exp(nll - nll_p) - 1))).epsilon(1e-7));
@@ -127,10 +139,10 @@ TEST_CASE("qnt-eval: perplexity and KL are those of dumped logits in extended pr
             CHECK(std::abs(d["kl"]["mean"].get<double>() - double(kl)) < 1e-9);
             CHECK(std::abs(d["kl"]["max"].get<double>() - double(max_kl)) < 1e-6);
             std::sort(all.begin(), all.end());
-            CHECK(d["kl"]["median"].get<double>() == Approx(all[249]).epsilon(1.0 / 64));
-            CHECK(d["kl"]["p99"].get<double>() == Approx(all[494]).epsilon(1.0 / 64));
+            CHECK(d["kl"]["median"].get<double>() == Approx(all[scored / 2 - 1]).epsilon(1.0 / 64));
+            CHECK(d["kl"]["p99"].get<double>() == Approx(all[scored * 99 / 100 - 1]).epsilon(1.0 / 64));
             CHECK(d["worst_tokens"][0]["kl"] == d["kl"]["max"]);
-            CHECK(d["top1_agreement"]["share"].get<double>() == Approx(double(same) / 500));
+            CHECK(d["top1_agreement"]["share"].get<double>() == Approx(double(same) / scored));
             CHECK(d["probability_change"]["mean"].get<double>() == Approx(double(change)).margin(1e-9));
             CHECK(d["probability_change"]["rms"].get<double>() == Approx(double(std::sqrt(squares))).epsilon(1e-7));
         }
@@ -186,9 +198,7 @@ TEST_CASE("qnt-eval: results keep to their schemas, and a report needs nothing b
 
     const std::string html = text_of(out + "report.html");
     for (const char* part : {"http:", "https:", "src=", "<link", "@import", "url("}) CHECK(!contains(html, part));
-    std::smatch m;
-    REQUIRE(std::regex_search(html, m, std::regex("<script type=\"application/json\" id=\"comparison\">([^<]*)</script>")));
-    CHECK(json::parse(m[1].str()) == all);
+    CHECK(json::parse(between(html, "<script type=\"application/json\" id=\"comparison\">", "</script>")) == all);
     CHECK(contains(text_of(out + "report.md"), "| `selective:2` |"));
     CHECK(!contains(html, "<was>"));  // of a prompt: escaped
     CHECK(!contains(text_of(out + "report.md"), " <was>"));
@@ -196,18 +206,22 @@ TEST_CASE("qnt-eval: results keep to their schemas, and a report needs nothing b
 
 namespace {
 
-// The elements of a picture with their attributes.
+// The elements of a picture with their attributes; the name is that of "".
 using element = std::map<std::string, std::string>;
 std::vector<element> elements_of(const std::string& html, const std::string& chart) {
     const std::size_t begin = html.find("data-chart=\"" + chart + "\"");
     REQUIRE(begin != std::string::npos);
-    const std::string picture = html.substr(html.rfind("<svg", begin), html.find("</svg>", begin) - html.rfind("<svg", begin));
+    const std::size_t from = html.rfind("<svg", begin);
+    const std::string picture = html.substr(from, html.find("</svg>", begin) - from);
     std::vector<element> out;
-    const std::regex tag("<([a-z]+)((?: [a-zA-Z0-9-]+=\"[^\"]*\")*)"), attribute(" ([a-zA-Z0-9-]+)=\"([^\"]*)\"");
-    for (std::sregex_iterator t(picture.begin(), picture.end(), tag), end; t != end; ++t) {
-        element e{{"", (*t)[1]}};
-        const std::string all = (*t)[2];
-        for (std::sregex_iterator a(all.begin(), all.end(), attribute); a != end; ++a) e[(*a)[1]] = (*a)[2];
+    for (std::size_t at = 0; (at = picture.find('<', at)) != std::string::npos; ++at) {
+        const std::string tag = picture.substr(at + 1, picture.find('>', at) - at - 1);  // no value holds a >: they are escaped
+        element e{{"", tag.substr(0, tag.find_first_of(" />"))}};
+        for (std::size_t a = 0; (a = tag.find("=\"", a)) != std::string::npos;) {
+            const std::size_t name = tag.rfind(' ', a) + 1, end = tag.find('"', a + 2);
+            e[tag.substr(name, a - name)] = tag.substr(a + 2, end - a - 2);
+            a = end + 1;
+        }
         out.push_back(e);
     }
     return out;
@@ -271,15 +285,18 @@ TEST_CASE("qnt-eval: the pictures show the numbers of the JSON, where they belon
         const json& d = rows.at(e.at("data-c"))["divergence"];
         if (e.at("") == "path") {
             ++ridges;
-            std::istringstream counts(e.at("data-counts")), path(std::regex_replace(e.at("d"), std::regex("[MVHZ]"), " "));
-            double base = 0, at = 0, previous = 0, value = 0, share = 0;
-            path >> previous >> base;
+            std::string d_text = e.at("d");
+            for (char& c : d_text)
+                if (std::isalpha(static_cast<unsigned char>(c))) c = ' ';
+            std::istringstream counts(e.at("data-counts")), path(d_text);
+            double base = 0, at = 0, first = 0, value = 0, height = 0;
+            path >> first >> base;
             for (const json& bin : d["kl_histogram"]) {
                 REQUIRE(counts >> value);
                 CHECK(value == bin[2]);
                 if (bin[1].get<double>() <= kl_x.low) continue;
-                REQUIRE(path >> share >> at);
-                CHECK(base - share == Approx(tall * bin[2].get<double>() / most).margin(0.02));
+                REQUIRE(path >> height >> at);
+                CHECK(base - height == Approx(tall * bin[2].get<double>() / most).margin(0.02));
                 CHECK(at == Approx(kl_x(bin[1])).margin(0.02));
             }
         } else if (e.count("data-q")) {
