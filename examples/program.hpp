@@ -24,7 +24,10 @@ struct usage_error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-struct interruption : std::exception {};
+// Ctrl-C, and what it left.
+struct interruption : std::runtime_error {
+    explicit interruption(const std::string& left = "nothing was changed") : runtime_error("interrupted, " + left) {}
+};
 
 // One line, names of files and tensors in it escaped.
 inline void complain(const char* program, const std::string& message) {
@@ -63,8 +66,8 @@ template <class Run> int run_program(const char* name, CLI::App& app, int argc, 
     } catch (const usage_error& e) {
         complain(name, e.what());
         return 2;
-    } catch (const interruption&) {
-        complain(name, "interrupted, nothing was changed");
+    } catch (const interruption& e) {
+        complain(name, e.what());
         return 130;
     } catch (const std::bad_alloc&) {
         complain(name, "out of memory");

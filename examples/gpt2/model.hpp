@@ -151,13 +151,14 @@ public:
     std::span<const float> forward(std::span<const std::int32_t> ids) { return run(ids, 1); }
     // Logits [ids, vocab] after each of them.
     std::span<const float> forward_all(std::span<const std::int32_t> ids) { return run(ids, ids.size()); }
-
-private:
+    // Logits [wanted, vocab] after the last `wanted` of them.
     std::span<const float> run(std::span<const std::int32_t> ids, std::size_t wanted) {
         const sequence_rows rows{ids, &cache_, wanted};
         return pass_({&rows, 1});
     }
+    std::size_t kv_bytes() const { return cache_.bytes(); }
 
+private:
     forward_pass pass_;
     qnt::kv_cache cache_;
 };
