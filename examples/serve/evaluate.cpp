@@ -86,53 +86,78 @@ namespace {
 class reader {
 public:
     reader(const gpt2::model& m, qnt::executor_ref executor, turns& shared, const std::function<bool()>& should_stop)
-        : session_(m, executor), turns_(shared), should_stop_(should_stop) {}
+        : session_(m, executor), turns_(shared), should_stop_(should_stop), context_(m.config().n_ctx) {}
 
     std::span<const float> read(std::span<const std::int32_t> ids) {
-        if (should_stop_()) throw evaluation_stopped();
-        const std::lock_guard turn(turns_);
-        const auto start = std::chrono::steady_clock::now();
-        const auto logits = session_.forward(ids);
-        seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-        return logits;
+        return timed([&] { return session_.forward(ids); });
+    }
+    std::span<const float> read_all(std::span<const std::int32_t> ids) {
+        return timed([&] { return session_.forward_all(ids); });
     }
     void restart() {
         session_.restart();
         seconds_ = 0;
     }
     double seconds() const { return seconds_; }
-    bool is_full(std::size_t context) const { return session_.position() == context; }
+    bool is_full() const { return session_.position() == context_; }
 
 private:
+    template <class Pass> std::span<const float> timed(const Pass& pass) {
+        if (should_stop_()) throw evaluation_stopped();
+        const std::lock_guard turn(turns_);
+        const auto start = std::chrono::steady_clock::now();
+        const auto logits = pass();
+        seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        return logits;
+    }
+
     gpt2::session session_;
     turns& turns_;
     const std::function<bool()>& should_stop_;
+    std::size_t context_;
     double seconds_ = 0;
 };
 
-// Generates greedily; each(logits, token) sees every choice.
-template <class Each>
-generated generate(reader& from, const gpt2::tokenizer& tokenizer, const std::vector<std::int32_t>& prompt, std::size_t most, std::size_t context,
-                   const Each& each) {
+// Greedily. read: what it chose that it read, too: all but the last, but for the one before the end of the text.
+generated generate(reader& from, const gpt2::tokenizer& tokenizer, const std::vector<std::int32_t>& prompt, std::size_t most,
+                   std::vector<std::int32_t>& read) {
     generated out;
     text_filter text;
     const auto end_of_text = tokenizer.special("<|endoftext|>");
-    std::int32_t newest = 0;
     from.restart();
-    for (std::span<const std::int32_t> next = prompt; out.tokens < most;) {
-        const auto logits = from.read(next);
-        const std::int32_t token = gpt2::argmax(logits);
-        each(logits, token);
-        if (token == end_of_text) break;
+    read.clear();
+    std::int32_t token = gpt2::argmax(from.read(prompt));
+    while (token != end_of_text) {
         out.text += text.push(tokenizer.token_bytes(token));
-        ++out.tokens;
-        if (from.is_full(context)) break;
-        newest = token;
-        next = {&newest, 1};
+        if (++out.tokens == most || from.is_full()) break;
+        read.push_back(token);
+        token = gpt2::argmax(from.read({&token, 1}));
     }
     out.text += text.finish();
     out.seconds = from.seconds();
     return out;
+}
+
+// Both read the same, some tokens at a time: memory for a few rows of logits is enough.
+void compare(evaluated& e, reader& a, reader& b, const std::vector<std::int32_t>& prompt, std::span<const std::int32_t> text) {
+    constexpr std::size_t at_once = 16;
+    const auto compare_row = [&](std::span<const float> p, std::span<const float> q) {
+        e.kl += qnt::kl_divergence(p, q);
+        e.top1 += qnt::top1_agrees(p, q) ? 1 : 0;
+    };
+    a.restart();
+    b.restart();
+    const double choices = double(text.size() + 1);
+    const auto first = a.read(prompt);
+    const std::size_t vocab = first.size();
+    compare_row(first, b.read(prompt));
+    for (; !text.empty(); text = text.subspan(std::min(at_once, text.size()))) {
+        const auto part = text.first(std::min(at_once, text.size()));
+        const auto p = a.read_all(part), q = b.read_all(part);
+        for (std::size_t i = 0; i < part.size(); ++i) compare_row(p.subspan(i * vocab, vocab), q.subspan(i * vocab, vocab));
+    }
+    e.kl /= choices;
+    e.top1 /= choices;
 }
 
 }  // namespace
@@ -140,29 +165,16 @@ generated generate(reader& from, const gpt2::tokenizer& tokenizer, const std::ve
 evaluation evaluate(const gpt2::model& baseline, const gpt2::model& quantized, const gpt2::tokenizer& tokenizer,
                     const std::vector<prompt_text>& prompts, std::size_t max_new_tokens, qnt::executor_ref executor, turns& shared,
                     const std::function<bool()>& should_stop) {
-    const std::size_t context = std::min(baseline.config().n_ctx, quantized.config().n_ctx);
-    reader of_baseline(baseline, executor, shared, should_stop), of_quantized(quantized, executor, shared, should_stop),
-        follower(quantized, executor, shared, should_stop);
+    reader of_baseline(baseline, executor, shared, should_stop), of_quantized(quantized, executor, shared, should_stop);
     evaluation all;
+    std::vector<std::int32_t> ids, ids_of_quantized;
     for (const prompt_text& p : prompts) {
         evaluated e{.prompt = p.text};
-        std::size_t choices = 0;
-        std::span<const std::int32_t> unread = p.ids;
-        std::int32_t newest = 0;
-        follower.restart();
-        e.baseline = generate(of_baseline, tokenizer, p.ids, max_new_tokens, context, [&](std::span<const float> logits, std::int32_t token) {
-            const auto others = follower.read(unread);
-            e.kl += qnt::kl_divergence(logits, others);
-            e.top1 += qnt::top1_agrees(logits, others) ? 1 : 0;
-            ++choices;
-            newest = token;
-            unread = {&newest, 1};
-        });
-        e.kl /= double(choices);
-        e.top1 /= double(choices);
-        e.quantized = generate(of_quantized, tokenizer, p.ids, max_new_tokens, context, [](auto&&...) {});
+        e.baseline = generate(of_baseline, tokenizer, p.ids, max_new_tokens, ids);
+        e.quantized = generate(of_quantized, tokenizer, p.ids, max_new_tokens, ids_of_quantized);
         e.similarity = similarity(e.baseline.text, e.quantized.text);
         e.jaccard = jaccard(e.baseline.text, e.quantized.text);
+        compare(e, of_baseline, of_quantized, p.ids, ids);
         all.texts.push_back(std::move(e));
     }
     return all;

@@ -195,6 +195,7 @@ private:
             }
             const std::string_view text(static_cast<const char*>(buffer_.data().data()), buffer_.size());
             if (!parser_->got_some()) {
+                if (received_ > owner_.bounds.header_block) return refuse({400, "there is no request among empty lines"});
                 if (text.starts_with("\r\n")) {  // RFC 9112, section 2.2: empty lines before a request
                     buffer_.consume(2);
                     continue;
@@ -269,7 +270,9 @@ private:
         if (!has_answered_) wait_and_probe();
     }
     void wait_for_reset() {
+        if (std::exchange(awaits_reset_, true)) return;
         socket_.async_wait(tcp::socket::wait_error, [self = shared_from_this()](error_code ec) {
+            self->awaits_reset_ = false;
             if (!ec && self->state_ == handling) self->close();
         });
     }
@@ -352,7 +355,7 @@ private:
     std::size_t sent_ = 0, received_ = 0, discarded_ = 0;
     bool begun_ = false, header_seen_ = false, is_head_ = false;         // of the request
     bool has_answered_ = false, is_complete_ = false, chunked_ = false;  // of the answer
-    bool reading_ = false, writing_ = false, watching_ = false, eof_ = false, must_close_ = false;
+    bool reading_ = false, writing_ = false, watching_ = false, awaits_reset_ = false, eof_ = false, must_close_ = false;
 };
 
 void live_exchange::answer(const http_answer& a) {

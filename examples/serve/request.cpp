@@ -25,8 +25,8 @@ public:
     template <class Member> void read(const Member& member) {
         std::set<std::string, std::less<>> seen;
         check_done(in_.object([&](std::string_view key) -> qnt::result<void> {
-            field_ = key;
-            if (!seen.insert(field_).second) refuse("is there twice");
+            field_ = qnt::printable(key);
+            if (!seen.emplace(key).second) refuse("is there twice");
             member(key);
             return {};
         }));
@@ -35,9 +35,7 @@ public:
     }
 
     [[noreturn]] void refuse(const std::string& why) const { throw api_error(400, field_, field_ + ' ' + why); }
-    [[noreturn]] void unknown(const char* known) const {
-        throw api_error(400, qnt::printable(field_), "unknown field " + qnt::in_quotes(field_) + "; there are " + known);
-    }
+    [[noreturn]] void unknown(const char* known) const { throw api_error(400, field_, "unknown field \"" + field_ + "\"; there are " + known); }
 
     bool is_null() {
         if (in_.next() != json_kind::null) return false;
@@ -80,7 +78,7 @@ private:
     }
 
     json_reader in_;
-    std::string field_;  // whose value is read, or was last
+    std::string field_;  // whose value is read, or was last; fit for a message
 };
 
 // ---- fields that several requests have ----
@@ -117,7 +115,7 @@ void require_prompt(const generate_request& r) {
 }
 
 gpt2::sampling sampling_of(const defaults& d) {
-    return {.temperature = d.temperature, .top_k = d.top_k, .top_p = d.top_p, .max_new_tokens = d.max_new_tokens};
+    return {.temperature = float(d.temperature), .top_k = d.top_k, .top_p = float(d.top_p), .max_new_tokens = d.max_new_tokens};
 }
 
 // Text; tokens; an array of either.

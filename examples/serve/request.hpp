@@ -25,9 +25,9 @@ struct api_error : std::runtime_error {
 
 struct defaults {
     std::size_t max_new_tokens = 64;
-    float temperature = 0.8f;
+    double temperature = 0.8;
     int top_k = 40;
-    float top_p = 1;
+    double top_p = 1;
     std::size_t context = 1024;  // of the models: what max_new_tokens may be
 };
 

@@ -38,7 +38,8 @@ serve::http_address address_of(const settings& s) {
 
 void run(settings s) {
     if (s.device != "cpu") throw tools::usage_error("device \"" + s.device + "\" is not supported: cpu is");
-    gpt2::validate({.temperature = s.service.generate.temperature, .top_k = s.service.generate.top_k, .top_p = s.service.generate.top_p});
+    gpt2::validate(
+        {.temperature = float(s.service.generate.temperature), .top_k = s.service.generate.top_k, .top_p = float(s.service.generate.top_p)});
     const serve::http_address address = address_of(s);
     s.limits.generation = serve::seconds(s.deadline);
     if (!s.isa.empty()) qnt::isa::force(qnt::isa::parse(s.isa).value()).value();

@@ -6,6 +6,7 @@
 #pragma once
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gpt2/tokenizer.hpp>
@@ -24,8 +25,12 @@ public:
 private:
     std::string take(const std::string& text, bool is_all) {
         held_ += text;
-        std::size_t first = held_.npos;
-        for (const std::string& s : stops_) first = std::min(first, held_.find(s));
+        std::size_t first = held_.npos, end = held_.npos;  // of the one that is whole first, so that it does not matter how the bytes come
+        for (const std::string& s : stops_)
+            if (const std::size_t at = held_.find(s); at != held_.npos && std::pair(at + s.size(), at) < std::pair(end, first)) {
+                first = at;
+                end = at + s.size();
+            }
         stopped_ = first != held_.npos;
         const std::size_t shown = stopped_ ? first : is_all ? held_.size() : held_.size() - longest_beginning();
         std::string out = held_.substr(0, shown);
