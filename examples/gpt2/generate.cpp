@@ -67,13 +67,6 @@ gpt2::load_options options_of(const settings& s, qnt::executor_ref executor) {
     return o;
 }
 
-// The format of all matrices, if they have one in common.
-std::string format_of(const gpt2::model& m) {
-    for (const gpt2::tensor_report& t : m.matrices())
-        if (!(t.format == m.matrices()[0].format)) return "mixed";
-    return m.matrices()[0].format.name();
-}
-
 // The modes that the products of this model really use.
 std::string modes_of(const gpt2::model& m) {
     bool exact = false, int8 = false;
@@ -182,7 +175,7 @@ void run(const settings& s) {
     const outcome o = generate(s, model, tokenizer, pool);
     const auto rate = [](const phase& p) { return p.tokens > 0 ? double(p.tokens) / p.seconds : 0.0; };
     const double prefill = rate(o.prefill), decode = rate(o.decode);
-    const std::string format = s.policy.empty() ? format_of(model) : "policy:" + s.policy;
+    const std::string format = s.policy.empty() ? gpt2::format_of(model) : "policy:" + s.policy;
     if (s.json) {
         nlohmann::ordered_json j;
         for (const sequence& q : o.sequences) {
