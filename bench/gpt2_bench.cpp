@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "../examples/machine.hpp"
 #include "../examples/program.hpp"
 #include "measure.hpp"
 #include "random_floats.hpp"
@@ -123,7 +124,7 @@ public:
         row["peak_rss_mb"] = rss_mb;
         row["model_mb"] = double(model.bytes()) / 1e6;
         row["other_cpu"] = other;
-        row["cpu"] = bench::cpu_name();
+        row["cpu"] = tools::cpu_name();
         row["isa"] = qnt::isa::name(qnt::isa::active());
         row["read_gbps"] = limit;
         row["decode_of_limit"] = bytes / limit * 1e-3 / (median(decode_us) / double(s_.decode));

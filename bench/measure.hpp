@@ -134,16 +134,4 @@ inline double peak_gops(double (*body)(std::size_t) noexcept, std::size_t thread
     });
 }
 
-inline std::string cpu_name() {
-    std::ifstream file("/proc/cpuinfo");
-    std::string line, name = "unknown", family, model;
-    const auto value = [&] { return line.substr(std::min(line.find(':') + 2, line.size())); };
-    while (std::getline(file, line) && !line.empty()) {
-        if (line.starts_with("model name")) name = value();
-        else if (line.starts_with("cpu family")) family = value();
-        else if (line.starts_with("model\t")) model = value();
-    }
-    return name + " (family " + family + " model " + model + ")";
-}
-
 }  // namespace bench

@@ -12,6 +12,7 @@
 #include <iostream>
 #include <map>
 
+#include "../examples/machine.hpp"
 #include "measure.hpp"
 #include "random_floats.hpp"
 #include "row.hpp"
@@ -136,7 +137,7 @@ private:
         row["read_gbps"] = read;
         row["peak_gops"] = peak;
         row["of_limit"] = limit_us / t.median_us;
-        row["cpu"] = bench::cpu_name();
+        row["cpu"] = tools::cpu_name();
         std::cout << row.dump() << std::endl;
     }
 

@@ -15,7 +15,7 @@
 #include <string>
 
 #include <CLI/CLI.hpp>
-#include <qnt/io/text.hpp>
+#include <qnt/io/json.hpp>
 
 namespace tools {
 
@@ -24,7 +24,10 @@ struct usage_error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-struct interruption : std::exception {};
+// Ctrl-C, and what it left.
+struct interruption : std::runtime_error {
+    explicit interruption(const std::string& left = "nothing was changed") : runtime_error("interrupted, " + left) {}
+};
 
 // One line, names of files and tensors in it escaped.
 inline void complain(const char* program, const std::string& message) {
@@ -37,9 +40,22 @@ inline std::string name_of_file(std::string path) {
     return path.substr(path.rfind('/') + 1);
 }
 
+// What CLI11 2.1 takes for numbers: "" for 0, -1 and 2^64 for 2^64 - 1.
+inline void check_numbers(const CLI::App& app) {
+    for (const CLI::Option* option : app.get_options())
+        for (const std::string& text : option->results()) {
+            const std::string type = option->get_type_name();
+            std::uint64_t n = 0;
+            if (type.starts_with("UINT") && !qnt::parse_number(text, n))
+                throw usage_error(option->get_name() + ": " + qnt::in_quotes(text) + " is no integer from 0 to 2^64 - 1");
+            if (text.empty() && (type.starts_with("INT") || type.starts_with("FLOAT"))) throw usage_error(option->get_name() + ": \"\" is no number");
+        }
+}
+
 template <class Run> int run_program(const char* name, CLI::App& app, int argc, char** argv, const Run& run) {
     try {
         app.parse(argc, argv);
+        check_numbers(app);
         run();
         if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw std::runtime_error(std::string("cannot write to stdout: ") + std::strerror(errno));
         return 0;
@@ -50,8 +66,8 @@ template <class Run> int run_program(const char* name, CLI::App& app, int argc, 
     } catch (const usage_error& e) {
         complain(name, e.what());
         return 2;
-    } catch (const interruption&) {
-        complain(name, "interrupted, nothing was changed");
+    } catch (const interruption& e) {
+        complain(name, e.what());
         return 130;
     } catch (const std::bad_alloc&) {
         complain(name, "out of memory");

@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- release
 
-packages='g++=g++ cmake=cmake ninja-build=ninja pkg-config=pkg-config binutils=objdump catch2 libeigen3-dev nlohmann-json3-dev libcli11-dev libpcre2-dev'
+packages='g++=g++ cmake=cmake ninja-build=ninja pkg-config=pkg-config binutils=objdump catch2 libeigen3-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libboost-dev'
 for preset in "$@"; do
     case $preset in
         clang*) packages="$packages clang=clang++ libclang-rt-14-dev" ;;

@@ -26,7 +26,7 @@ enum class finish : std::uint8_t {
     length,     // max_new_tokens
     stop,       // `token` is one of stop_ids
     cancelled,  // by cancel(); no token
-    context,    // the model's context is full
+    context,    // the model's context is full, and sampling::window is 0
     broken,     // there is no token to choose: a logit is NaN, or none is finite; no token
 };
 inline const char* name_of(finish f) {
@@ -56,6 +56,7 @@ public:
         : pass_(m, executor, options.watch), options_(options) {
         if (options.max_rows_per_step == 0 || options.max_sequences == 0)
             throw std::invalid_argument("max_rows_per_step and max_sequences must be at least 1");
+        candidates_.reserve(m.config().vocab_size);
     }
 
     // A sequence that starts with `prompt`. Throws std::invalid_argument, with the batch as it was, for what cannot run.
@@ -63,7 +64,8 @@ public:
     // Ends a sequence; the next step says so. False: there is none with this id (any more).
     bool cancel(sequence_id id);
     // One forward pass, if there is something to run: an event for each sequence that got a token or ended, by id, until the next step.
-    // None while there are only parts of long prompts to run. Throws qnt::exception, with the batch as it was, when memory runs out.
+    // None while there are only parts of long prompts to run. Throws qnt::exception or std::bad_alloc, with the batch
+    // as it was, when memory runs out.
     std::span<const event> step();
 
     bool idle() const { return sequences_.empty(); }
@@ -79,12 +81,13 @@ private:
         sampler choose;
         std::vector<std::int32_t> stop_ids;
         std::size_t tokens_left;
-        std::vector<std::int32_t> ids;  // the prompt, later the newest token
+        std::size_t window;
+        std::vector<std::int32_t> ids;  // the prompt and the tokens after it, since the context began
         std::size_t done = 0;           // of ids: in the cache
         std::size_t rows = 0;           // of ids: in this step
-        bool prompted = false;          // the prompt is in the cache
+        bool prompted = false;          // all of ids but the newest are in the cache
         bool cancelled = false;
-        std::optional<qnt::kv_cache> cache;  // while it runs
+        std::optional<qnt::kv_cache> cache = {};  // while it runs
     };
 
     std::size_t running() const {
@@ -95,6 +98,7 @@ private:
     void plan();
     void admit(sequence& s);
     event advance(sequence& s, std::span<const float> logits);
+    static void slide(sequence& s);
     void finish_up(const event& e);
 
     forward_pass pass_;
@@ -102,8 +106,9 @@ private:
     sequence_id last_id_ = 0;
     std::vector<sequence> sequences_;  // by id
     std::vector<qnt::kv_cache> spare_;
-    std::vector<sequence_rows> rows_;  // these two keep their memory
+    std::vector<sequence_rows> rows_;  // these keep their memory
     std::vector<event> events_;
+    candidates candidates_;
 };
 
 inline sequence_id batch::add(std::span<const std::int32_t> prompt, const sampling& options) {
@@ -115,13 +120,18 @@ inline sequence_id batch::add(std::span<const std::int32_t> prompt, const sampli
     };
     validate(options);
     if (prompt.empty()) refuse("the prompt is empty: it needs at least one token");
-    if (prompt.size() > c.n_ctx)
+    if (options.window > c.n_ctx)
+        refuse("window is " + std::to_string(options.window) + ", the model's context has room for " + std::to_string(c.n_ctx) + " tokens");
+    if (prompt.size() > c.n_ctx && options.window == 0)
         refuse("the prompt has " + std::to_string(prompt.size()) + " tokens, the model's context has room for " + std::to_string(c.n_ctx));
     for (const std::int32_t id : prompt) check("token", id);
     for (const std::int32_t id : options.stop_ids) check("stop id", id);
-    sequences_.push_back(
-        {++last_id_, sampler(options), options.stop_ids, options.max_new_tokens, {prompt.begin(), prompt.end()}, 0, 0, false, false, {}});
-    return last_id_;
+    const auto text = prompt.size() > c.n_ctx ? prompt.last(options.window) : prompt;
+    std::vector<std::int32_t> ids;
+    ids.reserve(std::min(text.size() + std::min(options.max_new_tokens, c.n_ctx), c.n_ctx + 1));  // so that step() needs no room for them
+    ids.assign(text.begin(), text.end());
+    sequences_.push_back({last_id_ + 1, sampler(options), options.stop_ids, options.max_new_tokens, options.window, std::move(ids)});
+    return ++last_id_;
 }
 
 inline bool batch::cancel(sequence_id id) {
@@ -164,6 +174,8 @@ inline std::span<const event> batch::step() {
     if (options_.watch) options_.watch->start();
     events_.clear();
     rows_.clear();
+    events_.reserve(sequences_.size());  // from the pass on nothing may fail
+    spare_.reserve(spare_.size() + sequences_.size());
     plan();
     for (sequence& s : sequences_)
         if (s.rows > 0) {
@@ -195,19 +207,27 @@ inline std::span<const event> batch::step() {
 inline event batch::advance(sequence& s, std::span<const float> logits) {
     event e{s.id, -1, logits, finish::none};
     try {
-        e.token = s.choose(logits);
-    } catch (const std::invalid_argument&) {
+        e.token = s.choose(logits, candidates_);
+    } catch (const std::exception&) {
         e.finished = finish::broken;
         return e;
     }
     s.prompted = true;
-    s.ids.assign(1, e.token);
-    s.done = 0;
+    s.ids.push_back(e.token);
     --s.tokens_left;
     if (std::find(s.stop_ids.begin(), s.stop_ids.end(), e.token) != s.stop_ids.end()) e.finished = finish::stop;
     else if (s.tokens_left == 0) e.finished = finish::length;
-    else if (s.cache->length(0) == model().config().n_ctx) e.finished = finish::context;
+    else if (s.done == model().config().n_ctx && s.window == 0) e.finished = finish::context;
+    else if (s.done == model().config().n_ctx) slide(s);
     return e;
+}
+
+// A key holds its position, so none can move: the last tokens run again as a prompt.
+inline void batch::slide(sequence& s) {
+    s.ids.erase(s.ids.begin(), s.ids.end() - std::ptrdiff_t(s.window));
+    s.done = 0;
+    s.prompted = false;
+    s.cache->clear();
 }
 
 inline void batch::finish_up(const event& e) {

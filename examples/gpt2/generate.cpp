@@ -67,13 +67,6 @@ gpt2::load_options options_of(const settings& s, qnt::executor_ref executor) {
     return o;
 }
 
-// The format of all matrices, if they have one in common.
-std::string format_of(const gpt2::model& m) {
-    for (const gpt2::tensor_report& t : m.matrices())
-        if (!(t.format == m.matrices()[0].format)) return "mixed";
-    return m.matrices()[0].format.name();
-}
-
 // The modes that the products of this model really use.
 std::string modes_of(const gpt2::model& m) {
     bool exact = false, int8 = false;
@@ -182,7 +175,7 @@ void run(const settings& s) {
     const outcome o = generate(s, model, tokenizer, pool);
     const auto rate = [](const phase& p) { return p.tokens > 0 ? double(p.tokens) / p.seconds : 0.0; };
     const double prefill = rate(o.prefill), decode = rate(o.decode);
-    const std::string format = s.policy.empty() ? format_of(model) : "policy:" + s.policy;
+    const std::string format = s.policy.empty() ? gpt2::format_of(model) : "policy:" + s.policy;
     if (s.json) {
         nlohmann::ordered_json j;
         for (const sequence& q : o.sequences) {
@@ -191,6 +184,7 @@ void run(const settings& s) {
             to["prompt_ids"] = q.prompt_ids;
             to["ids"] = q.ids;
             to["text"] = q.text;
+            to["finished"] = gpt2::name_of(q.finished);
         }
         j["prefill_tok_s"] = prefill;
         j["decode_tok_s"] = decode;
@@ -200,6 +194,8 @@ void run(const settings& s) {
         j["outlier_share"] = model.outlier_share();
         j["format"] = format;
         j["mode"] = modes_of(model);
+        j["kv"] = qnt::kv_types::parse(s.kv).value().name();
+        j["kv_bytes"] = o.kv_bytes;
         j["isa"] = qnt::isa::name(qnt::isa::active());
         j["threads"] = pool.size();
         std::puts(j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
@@ -235,6 +231,8 @@ int main(int argc, char** argv) {
     app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
     app.add_option("--isa", s.isa, "instruction set to use instead of the best one");
     app.add_option("-n", s.count, "tokens to generate at most")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+    app.add_option("--window", s.sampling.window, "go on beyond the model's context, from the last so many tokens; 0: end there")
+        ->capture_default_str();
     app.add_option("--temperature", s.sampling.temperature, "0: greedy")->capture_default_str();
     app.add_option("--top-k", s.sampling.top_k, "only the k most likely tokens; 0: all")->capture_default_str();
     app.add_option("--top-p", s.sampling.top_p, "only the most likely tokens that reach this probability")->capture_default_str();

@@ -87,6 +87,13 @@ qnt::checkpoint_tensor tensor_of(const qnt::checkpoint_file& file, const tensor_
     return t;
 }
 
+// Is the head the embedding again? Who writes a .qnt has asked that already, and opening one reads no weights.
+bool is_tied(const qnt::checkpoint_file& file, const qnt::checkpoint_tensor& head, const qnt::checkpoint_tensor& wte) {
+    if (file.as_archive()) return false;
+    const std::vector<float> a = head.read().value(), b = wte.read().value();
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
 }  // namespace
 
 qnt::checkpoint checkpoint_of(const qnt::checkpoint_file& file, const config& c) {
@@ -98,8 +105,7 @@ qnt::checkpoint checkpoint_of(const qnt::checkpoint_file& file, const config& c)
             refuse(file.path(), "tensor " + qnt::in_quotes(t.name) + " lies beyond the " + std::to_string(c.n_layer) + " layers of 'n_layer'");
     if (names.find("lm_head.weight")) {
         qnt::checkpoint_tensor head = tensor_of(file, names, {"lm_head.weight", {c.vocab_size, c.n_embd}, "[vocab_size, n_embd]"});
-        const std::vector<float> a = head.read().value(), b = out[0].read().value();
-        if (a.size() != b.size() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) != 0) out.push_back(std::move(head));
+        if (!is_tied(file, head, out[0])) out.push_back(std::move(head));
     }
     return out;
 }

@@ -49,7 +49,7 @@ std::vector<expected_tensor> tensors_of(const config& c);
 config config_of(const qnt::checkpoint_file& file);
 
 // All of a model, shapes checked against the configuration: what quantize_model() writes and load_model() reads back. A head of its
-// own, "lm_head.weight", is the last, if it is not equal to "wte.weight". Throws naming file, tensor and both shapes.
+// own, "lm_head.weight", is the last, if it is not equal to "wte.weight" (that of a .qnt never is). Throws naming file, tensor and both shapes.
 qnt::checkpoint checkpoint_of(const qnt::checkpoint_file& file, const config& c);
 
 // Tells each tensor what is known of its inputs.

@@ -19,10 +19,23 @@ double model::outlier_share() const {
 }
 
 std::span<const float> forward_pass::operator()(std::span<const sequence_rows> sequences) {
+    starts_.clear();
+    for (const sequence_rows& s : sequences) {
+        check(s);
+        starts_.push_back(s.cache->length(0));
+    }
+    try {
+        return run(sequences);
+    } catch (...) {
+        for (std::size_t i = 0; i < sequences.size(); ++i) sequences[i].cache->truncate(starts_[i]);
+        throw;
+    }
+}
+
+std::span<const float> forward_pass::run(std::span<const sequence_rows> sequences) {
     const config& c = model_->config();
     std::size_t t = 0, wanted = 0;
     for (const sequence_rows& s : sequences) {
-        check(s);
         t += s.ids.size();
         wanted += s.wanted;
     }

@@ -105,12 +105,13 @@ public:
 
     // Logits [sum of wanted, vocab], sequence by sequence, until the next pass. The caches hold the new rows afterwards. Throws
     // std::runtime_error, with every cache as it was: a sequence without tokens, a full context, an id that is not in the vocabulary, no
-    // memory for more positions.
+    // memory for more positions; std::bad_alloc, likewise.
     std::span<const float> operator()(std::span<const sequence_rows> sequences);
 
 private:
     using matrix = qnt::matrix_view<float>;
     static matrix room(std::vector<float>& memory, std::size_t rows, std::size_t cols);
+    std::span<const float> run(std::span<const sequence_rows> sequences);
     void lap(part p);
     void check(const sequence_rows& s) const;
     // x[T, n_embd] = token embedding + position embedding
@@ -133,6 +134,7 @@ private:
     qnt::row_dequantizer embedding_;
     std::vector<float> x_, normed_, qkv_, inner_, logits_;
     std::vector<qnt::attention_rows> attention_;
+    std::vector<std::size_t> starts_;  // lengths of the caches before the pass
 };
 
 // One sequence, for who feeds it tokens himself: a text to be scored. Generation is in batch.hpp.
@@ -149,13 +151,14 @@ public:
     std::span<const float> forward(std::span<const std::int32_t> ids) { return run(ids, 1); }
     // Logits [ids, vocab] after each of them.
     std::span<const float> forward_all(std::span<const std::int32_t> ids) { return run(ids, ids.size()); }
-
-private:
+    // Logits [wanted, vocab] after the last `wanted` of them.
     std::span<const float> run(std::span<const std::int32_t> ids, std::size_t wanted) {
         const sequence_rows rows{ids, &cache_, wanted};
         return pass_({&rows, 1});
     }
+    std::size_t kv_bytes() const { return cache_.bytes(); }
 
+private:
     forward_pass pass_;
     qnt::kv_cache cache_;
 };

@@ -2,8 +2,8 @@
 //
 //   qnt-perplexity --text wiki.valid.txt --format int4:32 --mode exact
 //
-// Protocol: the file as it is, encoded as one string; windows of n_ctx tokens that do not overlap, the last partial one kept; every
-// token but the first of each window is scored; ppl = exp(sum of nll / scored tokens). One JSON object on stdout.
+// Protocol: the file as it is, encoded as one string; windows of n_ctx tokens, --stride apart (windows.hpp);
+// ppl = exp(sum of nll / scored tokens). One JSON object on stdout. qnt-eval does this for many formats, and much more.
 #include <cstdio>
 
 #include <nlohmann/json.hpp>
@@ -12,6 +12,7 @@
 #include "calibrate.hpp"
 #include "modes.hpp"
 #include "tokenizer.hpp"
+#include "windows.hpp"
 
 namespace {
 
@@ -24,6 +25,7 @@ struct settings {
     std::string kv = "f32";
     bool linear_only = false;
     std::size_t windows = 0;
+    std::size_t stride = 0;
     std::size_t threads = 0;
 };
 
@@ -37,23 +39,29 @@ void run(const settings& s) {
 
     gpt2::session session(model, pool, qnt::kv_types::parse(s.kv).value());
     qnt::perplexity_sum sum;
-    const std::size_t window = model.config().n_ctx, vocab = model.config().vocab_size;
-    std::size_t done = 0;
-    for (std::size_t first = 0; first + 1 < ids.size() && (s.windows == 0 || done < s.windows); first += window, ++done) {
-        const auto part = std::span(ids).subspan(first, std::min(window, ids.size() - first));
+    const std::size_t length = model.config().n_ctx, stride = s.stride == 0 ? length : s.stride, vocab = model.config().vocab_size;
+    if (stride > length) throw tools::usage_error("--stride: at most " + std::to_string(length) + ", the model's context");
+    std::vector<gpt2::window> windows = gpt2::windows_of(ids.size(), length, stride);
+    if (s.windows > 0 && windows.size() > s.windows) windows.resize(s.windows);
+    for (const gpt2::window& w : windows) {
         session.restart();
-        const auto logits = session.forward_all(part);
-        std::vector<double> nll(part.size() - 1);
-        pool.parallel_for(nll.size(), 16, [&](std::size_t begin, std::size_t end) {
-            for (std::size_t t = begin; t < end; ++t)
-                nll[t] = qnt::negative_log_likelihood(logits.subspan(t * vocab, vocab), std::size_t(part[t + 1]));
+        const std::int32_t* next = ids.data() + w.first + w.size - w.scored;  // to be scored
+        gpt2::for_each_part(ids, w, length, [&](std::span<const std::int32_t> part, std::size_t wanted) {
+            const auto logits = session.run(part, wanted);
+            std::vector<double> nll(wanted);
+            pool.parallel_for(wanted, 16, [&](std::size_t begin, std::size_t end) {
+                for (std::size_t t = begin; t < end; ++t)
+                    nll[t] = qnt::negative_log_likelihood(logits.subspan(t * vocab, vocab), std::size_t(next[t]));
+            });
+            for (const double n : nll) sum.add(n);
+            next += wanted;
         });
-        for (const double n : nll) sum.add(n);
     }
     nlohmann::ordered_json j;
     j["format"] = rule.format_name();
     j["mode"] = s.mode;
     j["kv"] = s.kv;
+    j["stride"] = stride;
     j["quantized"] = s.linear_only ? "linear" : "all";
     j["tokens"] = ids.size();
     j["scored_tokens"] = sum.count();
@@ -77,6 +85,7 @@ int main(int argc, char** argv) {
     app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
     app.add_flag("--linear-only", s.linear_only, "the matrices of the layers only; token embedding and head stay f32");
     app.add_option("--windows", s.windows, "score only the first of them; 0: all")->capture_default_str();
+    app.add_option("--stride", s.stride, "from window to window; 0: the length of one, so that they do not overlap")->capture_default_str();
     app.add_option("--kv", s.kv, "how keys and values are stored: f32, f16 or int8, or keys,values as in f16,int8")->capture_default_str();
     app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
     return tools::run_program("qnt-perplexity", app, argc, argv, [&] { run(s); });

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -32,7 +33,10 @@ struct sampling {
     std::uint64_t seed = 0;  // the same seed gives the same tokens
     // For batch.hpp:
     std::vector<std::int32_t> stop_ids = {};       // tokens that end the text
-    std::size_t max_new_tokens = std::size_t(-1);  // and how long it may be; the model's context ends it in any case
+    std::size_t max_new_tokens = std::size_t(-1);  // and how long it may be
+    // Where the context is full, the text goes on from its last `window` tokens alone; so does a prompt that does not fit. 0: the text ends
+    // there, and such a prompt is refused. Small windows forget more, large ones are run again more often.
+    std::size_t window = 0;
 };
 
 // Throws std::invalid_argument.
@@ -95,97 +99,151 @@ inline std::int32_t argmax(std::span<const float> logits) {
     return static_cast<std::int32_t>(std::find(logits.begin(), logits.end(), largest) - logits.begin());
 }
 
+// Is one of x[16] above `bound`? Compilers use vectors.
+inline bool has_above(const float* x, float bound) {
+    std::int32_t any = 0;
+    for (std::size_t i = 0; i < 16; ++i) any |= x[i] > bound;
+    return any != 0;
+}
+
+// visit(i) for every x[i] above `least`, which it may raise, in order: few blocks of 16 hold one.
+template <class Visit> void for_each_above(std::span<const float> x, const float& least, const Visit& visit) {
+    for (std::size_t first = 0; first < x.size(); first += 16) {
+        const std::size_t end = std::min(first + 16, x.size());
+        if (end - first == 16 && !has_above(&x[first], least)) continue;
+        for (std::size_t i = first; i < end; ++i)
+            if (x[i] > least) visit(i);
+    }
+}
+
+// The tokens that may be drawn. Keeps its memory from one choice to the next.
+class candidates {
+public:
+    // So that nothing asks for more memory.
+    void reserve(std::size_t vocabulary) {
+        weights_.reserve(vocabulary);
+        ids_.reserve(vocabulary);
+        heap_.reserve(vocabulary);
+    }
+
+    // The k most likely; 0: all. Ties with the k-th stay in, as in Hugging Face's top-k.
+    void take(std::span<const float> logits, std::size_t k) {
+        ids_.clear();
+        weights_.clear();
+        if (k == 0 || k >= logits.size()) return weights_.assign(logits.begin(), logits.end());
+        // One pass that keeps the k largest and at most as many newer ones.
+        float lowest = -std::numeric_limits<float>::infinity();
+        const auto keep_k = [&] {
+            std::nth_element(weights_.begin(), weights_.begin() + std::ptrdiff_t(k - 1), weights_.end(), std::greater<>());
+            weights_.resize(k);
+            lowest = weights_.back();
+        };
+        for_each_above(logits, lowest, [&](std::size_t id) {
+            weights_.push_back(logits[id]);
+            if (weights_.size() == 2 * k) keep_k();
+        });
+        if (weights_.size() >= k) keep_k();
+        weights_.clear();
+        for_each_above(logits, std::nextafter(lowest, -std::numeric_limits<float>::infinity()), [&](std::size_t id) {
+            weights_.push_back(logits[id]);
+            ids_.push_back(static_cast<std::int32_t>(id));
+        });
+    }
+
+    // Logits become probabilities.
+    void weigh(double largest, double temperature) {
+        const double slope = 1 / temperature;
+        // relative to the most likely token: nothing overflows; e^-200 is 0 in any case
+        for (float& w : weights_) w = static_cast<float>(std::max((w - largest) * slope, -200.0));
+        qnt::softmax(weights_, weights_);
+    }
+
+    // Takes the most likely from a heap until they hold the part p of all.
+    void keep_top_p(double p) {
+        const double total = sum(weights_), wanted = p * total;
+        // What is below this, all of it together, does not reach 1 - p: it is not among the most likely that reach p.
+        const auto least = static_cast<float>(0.99 * (1 - p) * total / static_cast<double>(weights_.size()));
+        heap_.clear();
+        for_each_above(weights_, least, [&](std::size_t i) { heap_.push_back({weights_[i], id_of(i)}); });
+        const auto less_likely = [](const entry& a, const entry& b) { return a.weight != b.weight ? a.weight < b.weight : a.id > b.id; };
+        auto first_kept = heap_.end();
+        std::make_heap(heap_.begin(), heap_.end(), less_likely);
+        for (double kept = 0; kept < wanted && first_kept != heap_.begin(); kept += static_cast<double>(first_kept->weight)) {
+            std::pop_heap(heap_.begin(), first_kept, less_likely);  // moves the most likely token to the end
+            --first_kept;
+        }
+        ids_.clear();
+        weights_.clear();
+        for (; first_kept != heap_.end(); ++first_kept) {
+            ids_.push_back(first_kept->id);
+            weights_.push_back(first_kept->weight);
+        }
+    }
+
+    // `uniform` in [0, 1) chooses, each as likely as its weight. Goes by whole blocks first.
+    std::int32_t draw(double uniform) const {
+        constexpr std::size_t block = 512;
+        const std::span<const float> all = weights_;
+        double target = uniform * sum(all);
+        std::size_t i = 0;
+        for (; i + block < all.size(); i += block) {
+            const double part = sum(all.subspan(i, block));
+            if (target < part) break;
+            target -= part;
+        }
+        for (; i < all.size(); ++i) {
+            const auto weight = static_cast<double>(all[i]);
+            if (target < weight) return id_of(i);
+            target -= weight;
+        }
+        do --i;
+        while (all[i] == 0);  // roundings left a little of the target
+        return id_of(i);
+    }
+
+private:
+    struct entry {
+        float weight;
+        std::int32_t id;
+    };
+
+    std::int32_t id_of(std::size_t i) const { return ids_.empty() ? static_cast<std::int32_t>(i) : ids_[i]; }
+    // In 16 partial sums, so that compilers use vectors.
+    static double sum(std::span<const float> x) {
+        std::array<double, 16> sums{};
+        const std::size_t whole = x.size() / 16 * 16;
+        for (std::size_t first = 0; first < whole; first += 16)
+            for (std::size_t i = 0; i < 16; ++i) sums[i] += static_cast<double>(x[first + i]);
+        for (std::size_t i = whole; i < x.size(); ++i) sums[i - whole] += static_cast<double>(x[i]);
+        return std::accumulate(sums.begin(), sums.end(), 0.0);
+    }
+
+    std::vector<float> weights_;
+    std::vector<std::int32_t> ids_;  // of the weights; empty: all of the vocabulary
+    std::vector<entry> heap_;
+};
+
 class sampler {
 public:
     // Throws std::invalid_argument for options out of range.
     explicit sampler(const sampling& options) : options_(options), random_(options.seed) { validate(options); }
 
     // Takes one random number per token, none at temperature 0. Throws std::invalid_argument as argmax does.
-    std::int32_t operator()(std::span<const float> logits) {
+    std::int32_t operator()(std::span<const float> logits) { return (*this)(logits, own_); }
+    // With the memory of somebody who has many samplers.
+    std::int32_t operator()(std::span<const float> logits, candidates& tokens) {
         const std::int32_t best = argmax(logits);
         if (options_.temperature == 0) return best;
-
-        const double largest = logits[static_cast<std::size_t>(best)];
-        const float lowest = kth_largest(logits);
-        ids_.clear();
-        weights_.clear();
-        for (std::size_t id = 0; id < logits.size(); ++id) {
-            if (logits[id] < lowest || logits[id] == -std::numeric_limits<float>::infinity()) continue;
-            ids_.push_back(static_cast<std::int32_t>(id));
-            // relative to the most likely token: nothing overflows; e^-200 is 0 in any case
-            weights_.push_back(static_cast<float>(std::max((logits[id] - largest) / options_.temperature, -200.0)));
-        }
-        qnt::softmax(weights_, weights_);
-        candidates_.clear();
-        double total = 0;
-        for (const float w : weights_) total += w;
-        // What is below this, all of it together, does not reach 1 - top_p: it is not among the most likely that reach top_p.
-        const double least = (1 - static_cast<double>(options_.top_p)) * total / static_cast<double>(weights_.size());
-        for (std::size_t i = 0; i < ids_.size(); ++i)
-            if (weights_[i] >= least) candidates_.push_back({weights_[i], ids_[i]});
-        if (options_.top_p < 1) keep_top_p(options_.top_p * total);
-        return draw();
+        tokens.take(logits, static_cast<std::size_t>(options_.top_k));
+        tokens.weigh(logits[static_cast<std::size_t>(best)], options_.temperature);
+        if (options_.top_p < 1) tokens.keep_top_p(options_.top_p);
+        return tokens.draw(random_.uniform());
     }
 
 private:
-    struct candidate {
-        double weight;  // probability, but for a common factor
-        std::int32_t id;
-    };
-
-    // Ties with the k-th stay in, as in Hugging Face's top-k. One pass that keeps the k largest and at most as many newer ones.
-    float kth_largest(std::span<const float> logits) {
-        const auto k = static_cast<std::size_t>(options_.top_k);
-        float lowest = -std::numeric_limits<float>::infinity();
-        if (k == 0 || k >= logits.size()) return lowest;
-        largest_.clear();
-        const auto keep_k = [&] {
-            std::nth_element(largest_.begin(), largest_.begin() + (options_.top_k - 1), largest_.end(), std::greater<>());
-            largest_.resize(k);
-            lowest = largest_.back();
-        };
-        for (const float x : logits) {
-            if (!(x > lowest)) continue;
-            largest_.push_back(x);
-            if (largest_.size() == 2 * k) keep_k();
-        }
-        if (largest_.size() >= k) keep_k();
-        return lowest;
-    }
-
-    // Takes the most likely tokens from a heap until they hold the wanted weight.
-    void keep_top_p(double wanted) {
-        const auto less_likely = [](const candidate& a, const candidate& b) { return a.weight != b.weight ? a.weight < b.weight : a.id > b.id; };
-        auto first_kept = candidates_.end();
-        std::make_heap(candidates_.begin(), candidates_.end(), less_likely);
-        for (double kept = 0; kept < wanted && first_kept != candidates_.begin(); kept += first_kept->weight) {
-            std::pop_heap(candidates_.begin(), first_kept, less_likely);  // moves the most likely token to the end
-            --first_kept;
-        }
-        candidates_.erase(candidates_.begin(), first_kept);
-    }
-
-    double total_weight() const {
-        double sum = 0;
-        for (const candidate& c : candidates_) sum += c.weight;
-        return sum;
-    }
-
-    std::int32_t draw() {
-        const double target = random_.uniform() * total_weight();  // < the sum that the loop ends with
-        double sum = 0;
-        for (const candidate& c : candidates_) {
-            sum += c.weight;
-            if (target < sum) return c.id;
-        }
-        return candidates_.back().id;
-    }
-
     sampling options_;
     splitmix64 random_;
-    std::vector<candidate> candidates_;  // these keep their memory from token to token
-    std::vector<std::int32_t> ids_;
-    std::vector<float> weights_, largest_;
+    candidates own_;
 };
 
 }  // namespace gpt2

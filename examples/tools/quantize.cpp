@@ -35,20 +35,13 @@ In memory is one tensor at a time, at most about three times its size in f32 (fo
 it is complete; until then its bytes are in .qnt-tmp-NAME-N in the same folder, NAME being that of OUT. Ctrl-C removes that file (exit
 130, a second Ctrl-C stops at once); what a killed run left there, the next run to the same OUT removes.)";
 
-void write_report(const settings& s, const tools::conversion& c, const tools::rules& rules) {
-    const std::string text = tools::dump(to_json(c, rules)) + "\n";
-    if (s.json == "-") std::fputs(text.c_str(), stdout);
-    else if (!s.json.empty()) qnt::write_file_atomically(s.json, std::as_bytes(std::span(text))).value();
-    if (s.json != "-") print(c);
-}
-
 // What must not be written to.
-void check_out(const settings& s, const tools::source& in) {
+void check_out(const settings& s, const tools::source& in, const std::string& out) {
     namespace fs = std::filesystem;
     std::error_code ignored;
     for (const std::string& file : in.files)
-        if (fs::equivalent(s.out, file, ignored)) throw std::runtime_error(s.out + ": is what is read; give OUT another name");
-    if (!s.force && fs::exists(fs::symlink_status(s.out, ignored))) throw std::runtime_error(s.out + ": exists; --force replaces it");
+        if (fs::equivalent(out, file, ignored)) throw std::runtime_error(out + ": is what is read; give another name");
+    if (!s.force && fs::exists(fs::symlink_status(out, ignored))) throw std::runtime_error(out + ": exists; --force replaces it");
 }
 
 // Outlier columns are chosen by what a text makes of the inputs.
@@ -59,6 +52,30 @@ void calibrate(const settings& s, const tools::rules& rules, tools::source& in, 
     gpt2::set_calibration(in.tensors, gpt2::calibration_for(policy, s.in, s.calibrate, executor));
 }
 
+// The report as JSON. Its file is opened before the work, so that nothing is converted whose report cannot be written.
+class report_file {
+public:
+    report_file(const settings& s, const tools::source& in) : is_table_(s.json != "-") {
+        if (s.json.empty() || !is_table_) return;
+        check_out(s, in, s.json);
+        const auto whole = [](const std::string& path) { return std::filesystem::absolute(path).lexically_normal(); };
+        if (whole(s.json) == whole(s.out)) throw tools::usage_error(s.json + ": is OUT; give the report another name");
+        file_ = qnt::atomic_file_writer::create(s.json).value();
+    }
+    void write(const tools::conversion& c, const tools::rules& rules) {
+        const std::string text = tools::dump(to_json(c, rules)) + "\n";
+        if (!is_table_) std::fputs(text.c_str(), stdout);
+        if (!file_) return;
+        file_->write(std::as_bytes(std::span(text))).value();
+        file_->commit().value();
+    }
+    bool is_table() const { return is_table_; }
+
+private:
+    bool is_table_;
+    std::optional<qnt::atomic_file_writer> file_;
+};
+
 void run(const settings& s) {
     const bool is_archive = s.out.ends_with(".qnt"), is_gguf = s.out.ends_with(".gguf");
     if (!is_archive && !is_gguf && !s.out.ends_with(".safetensors"))
@@ -67,13 +84,15 @@ void run(const settings& s) {
     const tools::rules rules = s.policy.empty() ? tools::rules({{"*", s.format}}) : tools::read_rules(s.policy);
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
     tools::source in = tools::open_source(s.in, pool);
-    if (!s.plan) check_out(s, in);
+    if (!s.plan) check_out(s, in, s.out);
+    report_file report(s, in);
     if (is_archive) calibrate(s, rules, in, pool);
     const tools::job job{in, rules, s.out, s.plan, s.strict, pool};
     tools::conversion c{
         tools::name_of_file(s.in), in.format, tools::name_of_file(s.out), is_archive ? "qnt" : is_gguf ? "gguf" : "safetensors", !s.plan, {}};
     c.tensors = is_archive ? to_archive(job) : is_gguf ? to_gguf(job) : to_safetensors(job);
-    write_report(s, c, rules);
+    report.write(c, rules);
+    if (report.is_table()) print(c);
 }
 
 }  // namespace
@@ -95,7 +114,7 @@ int main(int argc, char** argv) {
     app.add_flag("--strict", s.strict,
                  ".qnt: a scale that its type cannot hold is an error, not a group of zeros; so are codes that are not what was planned");
     app.add_option("--json", s.json, "file for the report as JSON; -: print it instead of the table");
-    app.add_flag("--force", s.force, "replace OUT if it exists");
+    app.add_flag("--force", s.force, "replace OUT, and the file of --json, if it exists");
     tools::note_interrupts();
     return tools::run_program("qnt-quantize", app, argc, argv, [&] { run(s); });
 }

@@ -141,18 +141,8 @@ public:
             for (std::size_t g = 0; g < s_.groups(); ++g)
                 encode_group(x + s_.group_begin(g), s_.group_length(g), scales[g], zeros[g], codes + s_.group_begin(g), count);
         } else {
-            constexpr bool integers = rule == rounding::nearest_integer;
-            kernels::encode_args a{s_.cols, s_.group_size(), scales, f_.has_zero() ? zeros : nullptr, lowest, highest, 0, nullptr, 0};
-            if constexpr (integers) {
-                constexpr int offset = std::int8_t(Code::encode(0));
-                constexpr auto fits = [](float v) { return std::int8_t(Code::encode(v)) == int(v) + offset; };
-                static_assert(fits(lowest) && fits(highest), "nearest_integer: codes are signed bytes, value plus a constant");
-                a.offset = offset;
-            } else {
-                a.threshold = midpoints<Code>.data();
-                a.thresholds = int(midpoints<Code>.size());
-            }
-            count.clipped += kernels::encode_row<integers>[isa_](a, x, codes);
+            const kernels::encode_args a = encode_args(s_.cols, s_.group_size(), scales, f_.has_zero() ? zeros : nullptr);
+            count.clipped += kernels::encode_row<rule == rounding::nearest_integer>[isa_](a, x, codes);
         }
     }
 
@@ -161,6 +151,20 @@ private:
     static std::uint8_t encode(float x, int zero) {
         if constexpr (requires { Code::max_zero; }) return Code::encode_level(x, zero);
         else return static_cast<void>(zero), Code::encode(x);
+    }
+    // For the kernels; not for codes with a rounding of their own.
+    static kernels::encode_args encode_args(std::size_t cols, std::size_t group, const float* scales, const std::uint8_t* zeros) {
+        kernels::encode_args a{cols, group, scales, zeros, lowest, highest, 0, nullptr, 0};
+        if constexpr (rounding_of<Code> == rounding::nearest_integer) {
+            constexpr int offset = std::int8_t(Code::encode(0));
+            constexpr auto fits = [](float v) { return std::int8_t(Code::encode(v)) == int(v) + offset; };
+            static_assert(fits(lowest) && fits(highest), "nearest_integer: codes are signed bytes, value plus a constant");
+            a.offset = offset;
+        } else {
+            a.threshold = midpoints<Code>.data();
+            a.thresholds = int(midpoints<Code>.size());
+        }
+        return a;
     }
     static void encode_group(const float* x, std::size_t n, float scale, int zero, std::uint8_t* codes, row_errors& count) {
         if (scale == 0) {
@@ -186,10 +190,28 @@ private:
             }
         } else if (f_.is_grouped()) {
             const float top = absmax < bitsandbytes_least ? bitsandbytes_least : absmax, inverse = 1.0f / top;
-            for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(is_short ? x[i] / top : mul(x[i], inverse));
+            encode_scaled(
+                x, n, [&](float v) { return is_short ? v / top : mul(v, inverse); }, codes);
         } else {
             const float inverse = finite_or_zero(mul(1.0f / absmax, Code::absmax));  // 127.0 / t of PyTorch is this
-            for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(mul(x[i], inverse));
+            encode_scaled(
+                x, n, [&](float v) { return mul(v, inverse); }, codes);
+        }
+    }
+    // Codes of scaled(x[n]).
+    template <class Scaled> void encode_scaled(const float* x, std::size_t n, const Scaled& scaled, std::uint8_t* codes) const {
+        constexpr rounding rule = rounding_of<Code>;
+        if constexpr (rule != rounding::own) {
+            constexpr std::size_t most = 64;
+            constexpr float one = 1;
+            float v[most] = {};
+            for (std::size_t i = 0; i < n; i += most) {
+                const std::size_t part = n - i < most ? n - i : most;
+                for (std::size_t k = 0; k < part; ++k) v[k] = scaled(x[i + k]);
+                kernels::encode_row<rule == rounding::nearest_integer>[isa_](encode_args(part, part, &one, nullptr), v, codes + i);
+            }
+        } else {
+            for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(scaled(x[i]));
         }
     }
     // Where 1 / absmax overflows, the others convert infinities and NaN to integers: 0 on x86.

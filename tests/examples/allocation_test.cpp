@@ -1,5 +1,6 @@
 // Loading a GPT-2 and its tokenizer from every kind of file, and computing with it, with every single allocation refused in turn: each time
 // an error that says so or std::bad_alloc, and all memory back. PCRE2 allocates by itself: not counted here.
+#include "gpt2/batch.hpp"
 #include "gpt2/gguf.hpp"
 #include "gpt2/load.hpp"
 #include "gpt2/tokenizer.hpp"
@@ -114,4 +115,47 @@ TEST_CASE("every allocation that fails is survived: loading GPT-2 and its tokeni
     for (const test::operation& op : operations(in, out))
         test::refuse_every_allocation(
             op, [&] { return out.files() == 0; }, [&] { std::filesystem::remove(out / "written"); });
+}
+
+TEST_CASE("a batch goes on where an allocation failed, with the tokens of one that was not disturbed") {
+    const temp_folder in;
+    write_model(in);
+    const gpt2::model model = gpt2::load_model(in / "model.qnt");
+    struct outcome {
+        std::array<std::vector<std::int32_t>, 3> ids;
+        std::size_t refused = 0, asked = 0;
+    };
+    const auto generate = [&](std::size_t refused_at) {
+        outcome o;
+        for (auto& ids : o.ids) ids.reserve(64);
+        gpt2::batch batch(model, {}, {.kv = qnt::kv_types::parse("f16,int8").value(), .max_rows_per_step = 5});
+        batch.add(std::vector<std::int32_t>{1, 2, 3}, {.temperature = 0.8f, .top_p = 0.9f, .seed = 1, .max_new_tokens = 20, .window = 4});
+        batch.add(std::vector<std::int32_t>{4, 5, 6, 7, 8, 9}, {.temperature = 1, .top_k = 5, .seed = 2});
+        batch.add(std::vector<std::int32_t>{10}, {.max_new_tokens = 3});
+        test::allocation_budget budget{.refused_at = refused_at};
+        test::budget = &budget;
+        while (!batch.idle()) {
+            try {
+                for (const gpt2::event& e : batch.step()) o.ids[e.id - 1].push_back(e.token);
+            } catch (const std::bad_alloc&) {
+                ++o.refused;
+            } catch (const qnt::exception&) {
+                ++o.refused;
+            }
+        }
+        test::budget = nullptr;
+        o.asked = budget.asked;
+        return o;
+    };
+    const outcome undisturbed = generate(0);
+    REQUIRE(undisturbed.ids[0].size() == 20);
+    std::size_t refused = 0;
+    for (std::size_t n = 1;; ++n) {
+        const outcome o = generate(n);
+        if (o.asked < n) break;
+        CHECK(o.refused <= 1);
+        CHECK(o.ids == undisturbed.ids);
+        refused += o.refused;
+    }
+    CHECK(refused > 10);
 }

@@ -40,16 +40,22 @@ answer alone(const request& r, qnt::kv_types kv = {}) {
     gpt2::session session(model(), {}, kv);
     gpt2::sampler choose(r.sampling);
     answer a;
-    auto logits = session.forward(r.prompt);
+    const std::size_t n_ctx = model().config().n_ctx, window = r.sampling.window;
+    std::vector<std::int32_t> text = r.prompt;
+    if (text.size() > n_ctx) text.erase(text.begin(), text.end() - std::ptrdiff_t(window));
+    auto logits = session.forward(text);
     while (true) {
         a.logits.insert(a.logits.end(), logits.begin(), logits.end());
         a.ids.push_back(choose(logits));
         const auto& stop = r.sampling.stop_ids;
         if (std::count(stop.begin(), stop.end(), a.ids.back())) a.finished = gpt2::finish::stop;
         else if (a.ids.size() == r.sampling.max_new_tokens) a.finished = gpt2::finish::length;
-        else if (session.position() == model().config().n_ctx) a.finished = gpt2::finish::context;
+        else if (session.position() == n_ctx && window == 0) a.finished = gpt2::finish::context;
         if (a.finished != gpt2::finish::none) return a;
-        logits = session.forward({&a.ids.back(), 1});
+        text.push_back(a.ids.back());
+        const bool is_full = session.position() == n_ctx;
+        if (is_full) session.restart();
+        logits = session.forward(std::span(text).last(is_full ? window : 1));
     }
 }
 
@@ -177,6 +183,32 @@ TEST_CASE("a sequence ends at a stop id, at its length, when it is cancelled, an
     CHECK(answers[waiting].ids.empty());
 }
 
+TEST_CASE("with a window a text goes on beyond the context, from its last tokens") {
+    const std::vector<request> long_ones{
+        {random_ids(500, 31), {.temperature = 0.8f, .seed = 5, .max_new_tokens = 30, .window = 500}},  // full twice
+        {random_ids(700, 32), {.max_new_tokens = 4, .window = 512}},                                   // at every token
+        {random_ids(513, 33), {.max_new_tokens = 5, .window = 1}},
+        {random_ids(512, 34), {.max_new_tokens = 1, .window = 8}},
+        {random_ids(3, 35), {.max_new_tokens = 20}},
+    };
+    qnt::thread_pool two(2);
+    for (const std::size_t rows : {5u, 64u, 2000u}) {
+        INFO(rows << " rows a step");
+        gpt2::batch batch(model(), two, {.max_rows_per_step = rows, .max_sequences = 4});
+        for (const request& r : long_ones) batch.add(r.prompt, r.sampling);
+        std::map<gpt2::sequence_id, answer> answers;
+        while (!batch.idle()) {
+            collect(answers, batch.step());
+            CHECK(batch.size() - batch.waiting() <= 4);
+        }
+        for (std::size_t i = 0; i < long_ones.size(); ++i) {
+            INFO("sequence " << i + 1);
+            check_same(answers.at(i + 1), alone(long_ones[i]));
+            CHECK(answers.at(i + 1).finished == gpt2::finish::length);
+        }
+    }
+}
+
 TEST_CASE("memory of ended sequences serves the next ones") {
     gpt2::batch batch(model());
     const auto run = [&] {
@@ -217,6 +249,7 @@ TEST_CASE("a batch refuses what cannot run, and stays as it was") {
     CHECK(message(beyond, {}) == "token 8192 is not in the vocabulary of 8192");
     CHECK(message(negative, {}) == "token -1 is not in the vocabulary of 8192");
     CHECK(message(long_prompt, {}) == "the prompt has 513 tokens, the model's context has room for 512");
+    CHECK(message(good, {.window = 513}) == "window is 513, the model's context has room for 512 tokens");
     CHECK(message(good, {.stop_ids = {8192}}) == "stop id 8192 is not in the vocabulary of 8192");
     CHECK(message(good, {.max_new_tokens = 0}).find("max_new_tokens must be at least 1") == 0);
     CHECK(message(good, {.temperature = -1}).find("temperature must be") == 0);

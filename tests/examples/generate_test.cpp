@@ -41,6 +41,27 @@ TEST_CASE("qnt-generate: a folder runs as int8_channel, or as it is asked to") {
     CHECK(asked["format"] == "nf4:64");
     CHECK(asked["ids"] == ids_of("nf4:64", "The old house"));
     CHECK(asked["model_bytes"] < plain["model_bytes"]);
+    CHECK(asked["finished"] == "length");
+    CHECK(asked["kv"] == "f32");
+    CHECK(generate_json({"--model", folder, "--prompt", "The old house", "--kv", "f16,int8"})["kv_bytes"] < asked["kv_bytes"]);
+}
+
+TEST_CASE("qnt-generate: beyond the context with a window, to its end without") {
+    const std::vector<std::string> common{"--model", folder, "--prompt", "Once", "--format", "int8_channel"};
+    const auto longer = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), common.begin(), common.end());
+        more.insert(more.end(), {"--json", "-n", "540"});
+        const outcome o = generate(more);
+        INFO(o.err);
+        REQUIRE(o.exit_code == 0);
+        return nlohmann::json::parse(o.out);
+    };
+    const auto full = longer({"--temperature", "1"}), slid = longer({"--temperature", "1", "--window", "256"});
+    CHECK(full["finished"] == "context");
+    REQUIRE(slid["finished"] == "length");
+    REQUIRE(slid["ids"].size() == 540);
+    REQUIRE(full["ids"].size() + full["prompt_ids"].size() == 513);
+    CHECK(std::equal(full["ids"].begin(), full["ids"].end(), slid["ids"].begin()));
 }
 
 TEST_CASE("qnt-generate: a .qnt runs in its own formats, mapped or in memory, and in no others") {
@@ -76,4 +97,10 @@ TEST_CASE("qnt-generate: what it cannot do is one line and exit 1; wrong usage i
     check_refused(generate({"--model", folder, "--kv", "f8"}), 1, "'f8' is no type of keys and values");
     check_refused(generate({"--model", folder, "--prompt", ""}), 1, "the prompt is empty");
     check_refused(generate({"--mode", "fast"}), 2, "--mode");
+    for (const char* seed : {"-1", "18446744073709551616", ""})
+        check_refused(generate({"--model", folder, "--seed", seed}), 2, std::string("--seed: \"") + seed + "\" is no integer from 0 to 2^64 - 1");
+    check_refused(generate({"--model", folder, "--temperature", ""}), 2, "--temperature: \"\" is no number");
+    check_refused(generate({"--model", folder, "--top-k", ""}), 2, "--top-k: \"\" is no number");
+    check_refused(generate({"--model", folder, "--window", "513"}), 1, "window is 513, the model's context has room for 512 tokens");
+    CHECK(generate({"--model", folder, "--seed", "18446744073709551615", "-n", "1"}).exit_code == 0);
 }

@@ -162,6 +162,15 @@ TEST_CASE("load: a head of its own") {
     const auto file = qnt::checkpoint_file::open(at.path.string()).value();
     write_qnt(at / "m.qnt", gpt2::checkpoint_of(file, gpt2::config_of(file)), shipped_config(), {{"*", qnt::keep<float>}});
     CHECK(test::same_bits(logits_of(load(at / "m.qnt")), doubled));
+
+    const gpt2::config c = shipped_config();
+    qnt::checkpoint with_copy = shipped(c);  // no .qnt of ours has such a head: it is not compared, which would read and decode both
+    with_copy.push_back(with_copy[0]);
+    with_copy.back().name = "lm_head.weight";
+    write_qnt(at / "copy.qnt", with_copy, c, {{"*", qnt::keep<float>}});
+    const gpt2::model copy = load(at / "copy.qnt");
+    CHECK(copy.head().data != copy.wte().data);
+    CHECK(test::same_bits(logits_of(copy), expected()));
 }
 
 TEST_CASE("load: a .qnt runs where it lies, with the logits of the model that was quantized") {

@@ -33,6 +33,7 @@ public:
         ::posix_spawn_file_actions_destroy(&files);
         REQUIRE(problem == 0);
     }
+    ::pid_t id() const { return pid_; }
     void send(int signal) const { ::kill(pid_, signal); }
     outcome wait() {
         int status = 0;

@@ -338,6 +338,17 @@ TEST_CASE("what cannot be done as asked is refused before OUT is touched") {
     write_text(folder / "ints.safetensors",
                std::string("\x40\0\0\0\0\0\0\0", 8) + R"({"n":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}          )" + std::string(8, 'x'));
     check_refused(quantize({folder / "ints.safetensors", out, "--format", "f16", "--force"}), 1, "tensor \"n\": \"I64\" cannot be read as numbers");
+    // neither is anything done whose report has no place
+    const std::vector<std::string> done{in, folder / "new.qnt", "--format", "f16", "--json"};
+    const auto with_report = [&](const std::string& file) {
+        auto arguments = done;
+        arguments.push_back(file);
+        return quantize(arguments);
+    };
+    check_refused(with_report(folder / "nowhere/report.json"), 1, "nowhere/report.json: cannot create a file in its folder");
+    check_refused(with_report(out), 1, "out.qnt: exists; --force replaces it");
+    check_refused(with_report(in), 1, "in.safetensors: is what is read");
+    check_refused(with_report(folder / "./new.qnt"), 2, "./new.qnt: is OUT");
     CHECK(text_of(out) == "old");
     CHECK(folder.files() == 4);
 }

@@ -208,6 +208,17 @@ void write_tokenizers(corpus& out) {
     }
 }
 
+void write_requests(corpus& out) {
+    for (
+        const char* s :
+        {R"(g{"prompt": "a\u00e9\ud83d\ude00", "max_new_tokens": 5, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "seed": 7, "stop": ["x", "\n"], "stream": true})",
+         R"(g{"prompt": ["a", "b"], "stop": "x"})",
+         R"(o{"model": "m", "prompt": [[1, 2], [3]], "n": 2, "best_of": 2, "max_tokens": 4, "echo": true, "user": null, "logit_bias": {},
+          "stream_options": {"include_usage": true}, "presence_penalty": 0, "logprobs": null})",
+         R"(o{"prompt": [1, 2]})", R"(e{"prompts": ["a", "b"], "max_new_tokens": 8})", "e"})
+        out.text("request", s);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -220,4 +231,5 @@ int main(int argc, char** argv) {
     write_ggufs(out);
     write_checkpoints(out);
     write_tokenizers(out);
+    write_requests(out);
 }
