@@ -120,10 +120,9 @@ public:
 
     // Of the answer to the request at hand:
     void answer(const http_answer& a) {
-        const std::string length = a.status == 204 ? "" : "Content-Length: " + std::to_string(a.body.size()) + "\r\n";
-        const bool is_head = parser_->request.method == "HEAD" || is_head_;
         has_answered_ = true;
-        send(head_of(a.status, a.type, keeps_alive(), length + a.headers + "\r\n") + (is_head ? std::string() : a.body));
+        const std::string length = "Content-Length: " + std::to_string(a.body.size()) + "\r\n";
+        send(head_of(a.status, a.type, keeps_alive(), length + a.headers + "\r\n") + (is_head_ ? std::string() : a.body));
         complete();
     }
     void begin(const std::string& type) {
@@ -220,6 +219,7 @@ private:
     }
     bool check_header() {
         header_seen_ = true;
+        is_head_ = parser_->request.method == "HEAD";
         deadline_ = since_ + owner_.bounds.request;
         parser_->check_header();
         if (parser_->refused) return refuse(*parser_->refused), false;
@@ -235,9 +235,6 @@ private:
     }
     void handle() {
         state_ = handling;
-        if (!parser_->has_length && parser_->request.method == "POST" && parser_->request.path != "/evaluate")
-            return refuse({411, "a POST needs Content-Length or chunks"});
-        is_head_ = parser_->request.method == "HEAD";
         exchange_ = std::make_shared<live_exchange>(std::move(parser_->request), this);
         watch();
         const auto e = exchange_;

@@ -25,7 +25,7 @@ public:
     }
 
     http_request request;
-    bool expects_continue = false, has_length = false;
+    bool expects_continue = false;
     std::optional<refusal> refused;  // by us, beside what Beast refuses
 
     // What only the whole header shows.
@@ -66,9 +66,7 @@ private:
             request.host.assign(value.data(), value.size());
             break;
         case field::origin: request.origin.assign(value.data(), value.size()); break;
-        case field::content_length: has_length = true; break;
         case field::transfer_encoding:
-            has_length = true;
             if (!beast::iequals(value, "chunked")) refuse(501, "Transfer-Encoding: only chunked is understood", ec);
             break;
         case field::content_encoding:

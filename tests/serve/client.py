@@ -74,7 +74,7 @@ class Server:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return s
 
-    def request(self, method, path, body=None, timeout=60, headers=None):
+    def request(self, method, path, body=None, timeout=300, headers=None):
         """Status, JSON (or text), headers; on a connection of its own."""
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)) as c:
             return exchange(c, method, path, body, headers)
