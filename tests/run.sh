@@ -15,6 +15,11 @@ done
 # shellcheck disable=SC2086  # one word per package
 sh tests/checks/install.sh $packages
 
+# Where a compiler cache is installed, sources that were compiled before are not compiled again, in whatever folder they lie.
+if command -v ccache >/dev/null; then
+    export CMAKE_CXX_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR="$PWD" CCACHE_NOHASHDIR=1
+fi
+
 # Catch2 says how many test cases passed, failed and were skipped in each program; a program that says nothing counts as one case.
 summary() {
     awk -v preset="$1" '
