@@ -24,7 +24,7 @@ python3 tests/serve/load_test.py "$program" || result=1
 
 venv=build/serve/venv
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || true
-"$venv/bin/python" -c 'import openai' 2>/dev/null || "$venv/bin/pip" install -q --disable-pip-version-check openai 2>/dev/null || echo 'not installed: openai'
+"$venv/bin/python" -c 'import openai' 2>/dev/null || "$venv/bin/pip" install -q --disable-pip-version-check -r tests/serve/requirements.txt 2>/dev/null || echo 'not installed: openai'
 python=python3
 [ -x "$venv/bin/python" ] && python=$venv/bin/python
 "$python" tests/serve/openai_test.py "$program" || result=1
