@@ -250,7 +250,8 @@ TEST_CASE("qnt-eval: the pictures show the numbers of the JSON, where they belon
         in.measure("out", "int8,int4:32", {"--kv", "f32,int8", "--batch", "1,2", "--repeats", "2", "--speed-prompt", "16", "--speed-tokens", "4"});
     const std::string html = text_of(out + "report.html");
     std::map<std::string, json> rows;
-    for (const json& c : read(out + "comparison.json")["configurations"]) rows[c["name"]] = c;
+    const json all = read(out + "comparison.json");
+    for (const json& c : all["configurations"]) rows[c["name"]] = c;
     REQUIRE(rows.size() == 6);
 
     std::size_t circles = 0, bars = 0;
