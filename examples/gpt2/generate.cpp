@@ -12,7 +12,7 @@
 
 #include "../program.hpp"
 #include "batch.hpp"
-#include "load.hpp"
+#include "calibrate.hpp"
 #include "modes.hpp"
 #include "tokenizer.hpp"
 
@@ -21,9 +21,10 @@ namespace {
 struct settings {
     std::string model = "examples/models/qnt-gpt2-5m";
     std::string prompt = "Once upon a time";
-    std::string format;  // empty: that of the model if it is a .qnt, else int8_channel
-    std::string policy;  // a file
-    std::string batch;   // a file
+    std::string format;     // empty: that of the model if it is a .qnt, else int8_channel
+    std::string policy;     // a file
+    std::string calibrate;  // a file
+    std::string batch;      // a file
     std::string mode = "automatic";
     std::string kv = "f32";
     std::string isa;
@@ -55,11 +56,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-gpt2::load_options options_of(const settings& s) {
+gpt2::load_options options_of(const settings& s, qnt::executor_ref executor) {
     gpt2::load_options o;
     o.unless_asked = {{"*", qnt::use<qnt::int8_channel>}};
     if (!s.policy.empty()) o.weights = qnt::policy::parse(gpt2::read_text(s.policy)).value();
-    else if (!s.format.empty()) o.weights = {{"*", qnt::any_format::parse(s.format).value()}};
+    else if (!s.format.empty()) o.weights = {qnt::policy_rule::parse("*", s.format).value()};
+    o.calibration = gpt2::calibration_for(o.weights, s.model, s.calibrate, executor);
     o.mode = gpt2::parse_mode(s.mode);
     o.in_memory = s.in_memory;
     return o;
@@ -171,7 +173,7 @@ void run(const settings& s) {
     if (!s.isa.empty()) qnt::isa::force(qnt::isa::parse(s.isa).value()).value();
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
     const auto start = std::chrono::steady_clock::now();
-    const gpt2::model model = gpt2::load_model(s.model, options_of(s), pool);
+    const gpt2::model model = gpt2::load_model(s.model, options_of(s, pool), pool);
     const gpt2::tokenizer tokenizer(s.model);
     if (tokenizer.vocab_size() != model.config().vocab_size)
         throw std::runtime_error(s.model + ": vocab.json has " + std::to_string(tokenizer.vocab_size()) + " tokens, config.json says " +
@@ -195,6 +197,7 @@ void run(const settings& s) {
         j["load_ms"] = load_ms;
         j["model_bytes"] = model.bytes();
         j["effective_bits"] = model.effective_bits();
+        j["outlier_share"] = model.outlier_share();
         j["format"] = format;
         j["mode"] = modes_of(model);
         j["isa"] = qnt::isa::name(qnt::isa::active());
@@ -222,9 +225,10 @@ int main(int argc, char** argv) {
     auto* prompt = app.add_option("--prompt", s.prompt, "text to continue")->capture_default_str();
     app.add_option("--batch", s.batch, "file of texts to continue, one a line, instead of --prompt")->excludes(prompt);
     auto* format =
-        app.add_option("--format", s.format, "of all matrices: f32 f16 bf16 int8 int8_channel int8:32 nf4:64 nf4_dq:64 int4:32 uint4:64 ...")
+        app.add_option("--format", s.format, "of all matrices: f32 f16 bf16 int8 int8_channel int8:32 nf4:64 nf4_dq:64 int4:32 uint4:64 llmint8 ...")
             ->default_str("int8_channel, of a .qnt its own");
     app.add_option("--policy", s.policy, "JSON file of [pattern, format] rules, instead of --format")->excludes(format);
+    app.add_option("--calibrate", s.calibrate, "file of text that decides which columns llmint8 and +outliers:T keep as f16");
     app.add_flag("--in-memory", s.in_memory, "read a .qnt into memory, in huge pages, instead of mapping it");
     app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
     app.add_option("--kv", s.kv, "how keys and values are stored: f32, f16 or int8, or keys,values as in f16,int8")->capture_default_str();

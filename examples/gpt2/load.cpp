@@ -104,6 +104,11 @@ qnt::checkpoint checkpoint_of(const qnt::checkpoint_file& file, const config& c)
     return out;
 }
 
+void set_calibration(qnt::checkpoint& tensors, const input_ranges& calibration) {
+    for (qnt::checkpoint_tensor& t : tensors)
+        if (const auto found = calibration.find(t.name); found != calibration.end()) t.input_absmax = found->second;
+}
+
 class model_builder {
 public:
     model_builder(const load_options& options, qnt::executor_ref executor)
@@ -121,7 +126,8 @@ public:
         if ((archive_ = file.as_archive()) && options_.verify) archive_->verify(executor_).value();
         m.archive_ = archive_;
 
-        const qnt::checkpoint tensors = checkpoint_of(file, m.config_);
+        qnt::checkpoint tensors = checkpoint_of(file, m.config_);
+        set_calibration(tensors, options_.calibration);
         auto next = tensors.begin();
         const auto linear_next = [&] {
             const weights w = matrix(*next++);
@@ -154,18 +160,28 @@ private:
         return std::move(*r);
     }
 
+    // Of a .qnt; who asks for outliers may have got none, whoever does not ask shall not have any.
+    void check_asked(const qnt::checkpoint_tensor& t) {
+        const qnt::policy_rule wanted = value_of(t, rules_.rule_for(t.name));
+        const bool has_outliers = t.packed_transform == qnt::input_transform::outliers;
+        if (wanted.format == *t.packed_format && (wanted.outliers != 0 || !has_outliers)) return;
+        value_of<int>(t, qnt::error{qnt::errc::unsupported, "is " + t.packed_format->name() + (has_outliers ? " with outlier columns" : "") +
+                                                                ", asked for was " + wanted.format_name() +
+                                                                "; a .qnt runs as it is, qnt-quantize converts it"});
+    }
+
     weights matrix(const qnt::checkpoint_tensor& t) {
         tensor_report r;
         weights w;
         if (archive_ && t.read_packed) {
             w = archive_->get_any(t.name).value();
-            if (is_asked_)
-                if (const auto wanted = value_of(t, rules_.format_for(t.name)); !(wanted == *t.packed_format))
-                    value_of<int>(t, qnt::error{qnt::errc::unsupported, "is " + t.packed_format->name() + ", asked for was " + wanted.name() +
-                                                                            "; a .qnt runs as it is, qnt-quantize converts it"});
+            if (is_asked_) check_asked(t);
+            const std::size_t outliers = w.outliers.count();
             r = {t.name, t.shape, *t.packed_format, false, true, t.packed_transform, {}};
-            r.report.bytes = qnt::stored_bytes(w.format, w.shape);
-            r.report.bits = qnt::bits_per_weight(w.format, w.shape);
+            r.report.cols = w.shape.cols;
+            r.report.outliers = outliers;
+            r.report.bytes = qnt::stored_bytes(w.format, w.shape, outliers);
+            r.report.bits = qnt::bits_per_weight(w.format, w.shape, outliers);
         } else {
             model_.matrices_.push_back(value_of(t, qnt::quantize_tensor(t, rules_, r, executor_)));
             w = model_.matrices_.back().view();

@@ -6,6 +6,7 @@
 //   const auto file = qnt::checkpoint_file::open(path).value();           // or as a checkpoint, for quantize_model()
 //   qnt::checkpoint tensors = gpt2::checkpoint_of(file, gpt2::config_of(file));
 #pragma once
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,12 +17,16 @@
 
 namespace gpt2 {
 
+// The largest magnitude of each input of each matrix over some text, [in], by tensor name: "h.0.attn.c_attn.weight". calibrate.hpp makes it.
+using input_ranges = std::map<std::string, std::vector<float>>;
+
 struct load_options {
     // Formats of the matrices, by tensor name without prefix: "wte", "h.0.attn.c_attn", ..., and "lm_head" where it is not tied to wte.
     // Where a file holds just the format that is asked for, its codes are taken over. A .qnt runs as it is: to ask it for another format is
     // an error, to ask for none (no rules) is not; of other files the matrices are then made what `unless_asked` says.
     qnt::policy weights = {};
     qnt::policy unless_asked{{"*", qnt::keep<float>}};
+    input_ranges calibration = {};  // what rules with outlier columns need
     qnt::compute_mode mode = qnt::automatic;
     bool in_memory = false;  // a .qnt in memory of our own, huge pages where the system has them, instead of mapped: slower to load, faster to run
     bool verify = false;     // the checksums of a .qnt; without, nothing of it is read before it is needed
@@ -46,6 +51,9 @@ config config_of(const qnt::checkpoint_file& file);
 // All of a model, shapes checked against the configuration: what quantize_model() writes and load_model() reads back. A head of its
 // own, "lm_head.weight", is the last, if it is not equal to "wte.weight". Throws naming file, tensor and both shapes.
 qnt::checkpoint checkpoint_of(const qnt::checkpoint_file& file, const config& c);
+
+// Tells each tensor what is known of its inputs.
+void set_calibration(qnt::checkpoint& tensors, const input_ranges& calibration);
 
 // The path of another file in the same folder.
 inline std::string beside(const qnt::checkpoint_file& file, const char* name) { return (std::filesystem::path(file.folder()) / name).string(); }

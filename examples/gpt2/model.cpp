@@ -9,6 +9,15 @@ namespace {
 using const_matrix = qnt::matrix_view<const float>;
 }
 
+double model::outlier_share() const {
+    double outliers = 0, all = 0;
+    for (const tensor_report& r : reports_) {
+        outliers += double(r.shape[0]) * double(r.report.outliers);
+        all += double(r.shape[0]) * double(r.shape[1]);
+    }
+    return all > 0 ? outliers / all : 0;
+}
+
 std::span<const float> forward_pass::operator()(std::span<const sequence_rows> sequences) {
     const config& c = model_->config();
     std::size_t t = 0, wanted = 0;
@@ -121,6 +130,7 @@ void forward_pass::normalize(const matrix& y, const matrix& x, const norm& n) {
 }
 
 void forward_pass::product(const matrix& y, const matrix& x, const linear& w, const qnt::epilogue_list& epilogue) {
+    if (observer_) observer_(w.weight, x);
     qnt::gemm(y, const_matrix(x), w.weight, {.mode = mode_of(w.weight), .epilogue = epilogue, .executor = executor_});
 }
 

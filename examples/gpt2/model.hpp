@@ -7,6 +7,7 @@
 // The architecture: Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.3 (pre-layer-norm
 // transformer, learned positions, output head tied to the token embedding).
 #pragma once
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -49,6 +50,7 @@ public:
     std::size_t parameters() const { return parameters_; }
     std::size_t bytes() const { return bytes_; }  // of all weights in memory
     double effective_bits() const { return 8.0 * double(bytes_) / double(parameters_); }
+    double outlier_share() const;  // of the weights of matrices, those in columns kept as f16
 
     // The parts, for forward_pass.
     const weights& wte() const { return wte_; }                                                                        // [vocab, n_embd]
@@ -82,6 +84,9 @@ struct sequence_rows {
     std::size_t wanted = 1;  // logits after the last so many of them, at most all; 0 for a part of a prompt
 };
 
+// Is told of each product of a pass: the weights and x[rows, in], before it.
+using product_observer = std::function<void(const weights&, qnt::matrix_view<const float>)>;
+
 // The transformer itself, over rows of any number of sequences at once: their products are one product of T rows, attention looks into
 // the cache of each. A row has the same bits whatever else is in the pass. Keeps its memory from pass to pass.
 class forward_pass {
@@ -91,6 +96,7 @@ public:
         : model_(&m), executor_(executor), watch_(watch), embedding_(m.wte()) {}
 
     const gpt2::model& model() const { return *model_; }
+    void observe(product_observer observer) { observer_ = std::move(observer); }
     // An empty cache that fits. Throws qnt::exception.
     qnt::kv_cache new_cache(qnt::kv_types types) const {
         const config& c = model_->config();
@@ -123,6 +129,7 @@ private:
     const gpt2::model* model_;
     qnt::executor_ref executor_;
     stopwatch* watch_;
+    product_observer observer_;
     qnt::row_dequantizer embedding_;
     std::vector<float> x_, normed_, qkv_, inner_, logits_;
     std::vector<qnt::attention_rows> attention_;

@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "../program.hpp"
-#include "load.hpp"
+#include "calibrate.hpp"
 #include "modes.hpp"
 #include "tokenizer.hpp"
 #include "windows.hpp"
@@ -19,6 +19,7 @@ namespace {
 struct settings {
     std::string model = "examples/models/qnt-gpt2-5m";
     std::string text;
+    std::string calibrate;  // a file
     std::string format = "int8_channel";
     std::string mode = "automatic";
     std::string kv = "f32";
@@ -30,9 +31,10 @@ struct settings {
 
 void run(const settings& s) {
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
-    const qnt::any_format format = qnt::any_format::parse(s.format).value();
-    const qnt::policy weights = s.linear_only ? qnt::policy{{"h.*", format}, {"*", qnt::keep<float>}} : qnt::policy{{"*", format}};
-    const gpt2::model model = gpt2::load_model(s.model, {.weights = weights, .mode = gpt2::parse_mode(s.mode)}, pool);
+    const qnt::policy_rule rule = qnt::policy_rule::parse(s.linear_only ? "h.*" : "*", s.format).value();
+    gpt2::load_options options{.weights = {rule, {"*", qnt::keep<float>}}, .mode = gpt2::parse_mode(s.mode)};
+    options.calibration = gpt2::calibration_for(options.weights, s.model, s.calibrate, pool);
+    const gpt2::model model = gpt2::load_model(s.model, options, pool);
     const auto ids = gpt2::tokenizer(s.model).encode(gpt2::read_text(s.text, ~std::size_t{0}));
 
     gpt2::session session(model, pool, qnt::kv_types::parse(s.kv).value());
@@ -56,7 +58,7 @@ void run(const settings& s) {
         });
     }
     nlohmann::ordered_json j;
-    j["format"] = format.name();
+    j["format"] = rule.format_name();
     j["mode"] = s.mode;
     j["kv"] = s.kv;
     j["stride"] = stride;
@@ -66,6 +68,7 @@ void run(const settings& s) {
     j["ppl"] = sum.ppl();
     j["standard_error"] = sum.standard_error();
     j["effective_bits"] = model.effective_bits();
+    j["outlier_share"] = model.outlier_share();
     std::puts(j.dump().c_str());
 }
 
@@ -76,7 +79,9 @@ int main(int argc, char** argv) {
     CLI::App app{"Perplexity of a text under a quantized GPT-2 model."};
     app.add_option("--model", s.model, "folder with config.json, model.safetensors, vocab.json, merges.txt")->capture_default_str();
     app.add_option("--text", s.text, "file to predict")->required();
-    app.add_option("--format", s.format, "f32 f16 bf16 int8 int8_channel int8:32 nf4:64 nf4_dq:64 int4:32 uint4:64 ...")->capture_default_str();
+    app.add_option("--format", s.format, "f32 f16 bf16 int8 int8_channel int8:32 nf4:64 nf4_dq:64 int4:32 uint4:64 llmint8 int4:32+outliers:6 ...")
+        ->capture_default_str();
+    app.add_option("--calibrate", s.calibrate, "file of text that decides which columns llmint8 and +outliers:T keep as f16");
     app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
     app.add_flag("--linear-only", s.linear_only, "the matrices of the layers only; token embedding and head stay f32");
     app.add_option("--windows", s.windows, "score only the first of them; 0: all")->capture_default_str();

@@ -4,9 +4,9 @@
 //   in, out     {file: name without folders, format}
 //   written     false: a plan, nothing was read or written
 //   policy      the rules, as [[pattern, format], ...]
-//   tensors     list of {name, shape, from, to, elements, bytes, bits_per_weight, kept, lossless, errors}: name, shape and bytes as in
-//               the new file, padding included; kept: no matrix, so not quantized; lossless: stored codes were taken over as they are;
-//               errors: null, or {sqnr_db (null: none was made), mse, max_abs, worst_row, worst_row_sqnr_db, zero_groups, underflowed}
+//   tensors     list of {name, shape, from, to, elements, bytes, bits_per_weight, kept, lossless, outliers, errors}: name, shape and bytes as
+//               in the new file, padding included; kept: no matrix, so not quantized; lossless: stored codes were taken over as they are;
+//               outliers: columns kept as f16; errors: null, or {sqnr_db (null: none was made), mse, max_abs, worst_row, worst_row_sqnr_db, zero_groups, underflowed}
 //   totals      {tensors, elements, bytes, bits_per_weight, information_bits_per_weight}: the latter without padding
 #pragma once
 #include <cmath>
@@ -25,6 +25,7 @@ struct converted_tensor {
     std::string from, to;
     std::uint64_t elements = 0, bytes = 0, information_bytes = 0;
     bool is_kept = false, is_lossless = false;
+    std::size_t outliers = 0;
     std::optional<qnt::quantization_report> errors = std::nullopt;
 
     double bits() const { return elements ? 8.0 * double(bytes) / double(elements) : 0.0; }
@@ -73,6 +74,7 @@ inline nlohmann::ordered_json to_json(const conversion& c, const rules& policy) 
                                 {"bits_per_weight", t.bits()},
                                 {"kept", t.is_kept},
                                 {"lossless", t.is_lossless},
+                                {"outliers", t.outliers},
                                 {"errors", errors}});
     }
     const converted_tensor total = c.total();
@@ -94,7 +96,8 @@ inline void print(const conversion& c) {
             quality = decibels(e.errors->sqnr_db);
             if (std::isfinite(e.errors->worst.sqnr_db)) worst = std::to_string(e.errors->worst.row) + ": " + decibels(e.errors->worst.sqnr_db);
         }
-        t.add({qnt::printable(e.name, 100), shape_text(e.shape), qnt::printable(e.from), e.to, std::to_string(e.bytes), decimal(e.bits()), quality,
+        const std::string to = e.to + (e.outliers ? " + " + std::to_string(e.outliers) + " outliers" : "");
+        t.add({qnt::printable(e.name, 100), shape_text(e.shape), qnt::printable(e.from), to, std::to_string(e.bytes), decimal(e.bits()), quality,
                worst});
     }
     const converted_tensor total = c.total();

@@ -144,14 +144,17 @@ contents of_archive(const settings& s, qnt::executor_ref executor) {
     if (s.verify) file.verify(executor).value();
     contents c{s.file, "qnt", "1", file.bytes(), {}, file.metadata(), {}, s.verify};
     double information = 0, elements = 0;
+    std::size_t outliers = 0;
     for (const qnt::archive_tensor& t : file.tensors()) {
         tensor_entry e{t.name, t.shape, t.format.name(), 1, t.data.size()};
         for (const std::size_t n : t.shape) e.elements *= n;  // the reader has checked it
         const bool is_matrix = t.layout == qnt::archive_layout::panels;
-        information += double(is_matrix ? qnt::stored_bytes(t.format.info, t.format.shape(t.shape[0], t.shape[1])) : t.data.size());
+        information += double(is_matrix ? qnt::stored_bytes(t.format.info, t.format.shape(t.shape[0], t.shape[1]), t.outliers) : t.data.size());
+        outliers += t.outliers;
         elements += double(e.elements);
         c.tensors.push_back(std::move(e));
     }
+    if (outliers > 0) c.facts.emplace_back("outlier columns", std::to_string(outliers));
     c.facts.emplace_back("effective bits", tools::decimal(elements > 0 ? 8 * information / elements : 0, 4) + " of information, without padding");
     return c;
 }

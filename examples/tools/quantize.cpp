@@ -4,6 +4,8 @@
 //   qnt-quantize model.safetensors model.qnt --policy policy.json --plan
 //
 // Exit 0: done. 1: cannot be done, one line on stderr says why, the old OUT is as it was. 2: wrong usage. 130: interrupted.
+#include <gpt2/calibrate.hpp>
+
 #include "to_archive.hpp"
 #include "to_gguf.hpp"
 #include "to_safetensors.hpp"
@@ -11,14 +13,15 @@
 namespace {
 
 struct settings {
-    std::string in, out, format, policy, json;
+    std::string in, out, format, policy, calibrate, json;
     bool plan = false, strict = false, force = false;
     std::size_t threads = 0;
 };
 
 constexpr const char* more =
     R"(Formats by the kind of OUT:
-  .qnt          f32 f16 bf16 int8 int8_channel int8:G nf4:G nf4_dq:G int4:G uint4:G fp4_bnb:G, G a multiple of 16
+  .qnt          f32 f16 bf16 int8 int8_channel int8:G nf4:G nf4_dq:G int4:G uint4:G fp4_bnb:G, G a multiple of 16; with +outliers:T
+                behind it the columns whose inputs reach T are kept as f16 (llmint8: int8_channel+outliers:6), which takes --calibrate
   .gguf         f32 f16 bf16 q8_0 (or int8:32) q4_0 (or int4:32) q4_1: the bytes of ggml's reference quantizers
   .safetensors  f32 f16 bf16, and as bitsandbytes has them nf4:B nf4_dq:B fp4:B int8_channel (LLM.int8)
                 (bitsandbytes itself quantizes no embeddings: a policy keeps them, [["wte", "f16"], ["*", "nf4:64"]])
@@ -48,6 +51,14 @@ void check_out(const settings& s, const tools::source& in) {
     if (!s.force && fs::exists(fs::symlink_status(s.out, ignored))) throw std::runtime_error(s.out + ": exists; --force replaces it");
 }
 
+// Outlier columns are chosen by what a text makes of the inputs.
+void calibrate(const settings& s, const tools::rules& rules, tools::source& in, qnt::executor_ref executor) {
+    const qnt::policy policy = rules.as_policy();
+    if (policy.needs_calibration() && !in.gpt2)
+        throw std::runtime_error(s.in + ": outlier columns are chosen by running the model over a text, and only GPT-2 can be run here");
+    gpt2::set_calibration(in.tensors, gpt2::calibration_for(policy, s.in, s.calibrate, executor));
+}
+
 void run(const settings& s) {
     const bool is_archive = s.out.ends_with(".qnt"), is_gguf = s.out.ends_with(".gguf");
     if (!is_archive && !is_gguf && !s.out.ends_with(".safetensors"))
@@ -55,8 +66,9 @@ void run(const settings& s) {
     if (s.strict && !is_archive) throw tools::usage_error("--strict: only for .qnt; the other quantizers make such groups zeros by definition");
     const tools::rules rules = s.policy.empty() ? tools::rules({{"*", s.format}}) : tools::read_rules(s.policy);
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
-    const tools::source in = tools::open_source(s.in, pool);
+    tools::source in = tools::open_source(s.in, pool);
     if (!s.plan) check_out(s, in);
+    if (is_archive) calibrate(s, rules, in, pool);
     const tools::job job{in, rules, s.out, s.plan, s.strict, pool};
     tools::conversion c{
         tools::name_of_file(s.in), in.format, tools::name_of_file(s.out), is_archive ? "qnt" : is_gguf ? "gguf" : "safetensors", !s.plan, {}};
@@ -77,6 +89,7 @@ int main(int argc, char** argv) {
     formats->add_option("--format", s.format, "of all matrices");
     formats->add_option("--policy", s.policy, "JSON file of [pattern, format] rules: the first match wins");
     formats->require_option(1);
+    app.add_option("--calibrate", s.calibrate, "file of text that decides which columns llmint8 and +outliers:T keep as f16");
     app.add_flag("--plan", s.plan, "only say how large it will be");
     app.add_option("--threads", s.threads, "0: one for each usable core; any number gives the same bytes")->check(CLI::Range(0, 1024));
     app.add_flag("--strict", s.strict,

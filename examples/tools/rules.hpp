@@ -34,7 +34,7 @@ public:
     // Throws: a format that the library does not know.
     qnt::policy as_policy() const {
         std::vector<qnt::policy_rule> out;
-        for (const rule& r : all_) out.push_back({r.pattern, qnt::any_format::parse(r.format).value()});
+        for (const rule& r : all_) out.push_back(qnt::policy_rule::parse(r.pattern, r.format).value());
         return qnt::policy(std::move(out));
     }
 

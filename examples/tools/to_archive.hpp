@@ -25,11 +25,12 @@ inline std::vector<converted_tensor> to_archive(const job& j) {
         const qnt::tensor_report& r = report->tensors[i];
         const qnt::checkpoint_tensor& t = j.in.tensors[i];
         std::size_t bytes = r.report.bytes;
-        if (!r.kept) bytes = qnt::streamed_bytes(r.format.info, r.format.shape(r.shape[0], r.shape[1]));
+        if (!r.kept) bytes = qnt::streamed_bytes(r.format.info, r.format.shape(r.shape[0], r.shape[1]), r.report.outliers);
         if (r.transform == qnt::input_transform::permutation) bytes += r.shape[1] * sizeof(std::uint32_t);
         converted_tensor c{r.name, r.shape, t.stored_as, r.format.name(), source::elements_of(t), bytes, r.report.bytes};
         c.is_kept = r.kept;
         c.is_lossless = r.lossless;
+        c.outliers = r.report.outliers;
         if (!j.is_plan && !r.kept) c.errors = r.report;
         tensors.push_back(std::move(c));
     }

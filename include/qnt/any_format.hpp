@@ -6,7 +6,8 @@
 //     gemm(y, x, w.view());
 //
 // A matrix that another system made may have its columns in an order of its own (input_transform::permutation): products gather x first,
-// and decoded weights are in the user's order. quantize() never makes one.
+// and decoded weights are in the user's order. quantize() never makes one. What it makes, if told so, are outlier columns
+// (packed/outliers.hpp); a policy's rule asks for them by name: "int4:32+outliers:6" (model/policy.hpp).
 //
 // A new format is a line in known_formats.
 #pragma once
@@ -64,19 +65,29 @@ public:
             detail::contract_violation("qnt::any_matrix: " + std::to_string(columns_.size()) + " columns are no permutation of the matrix's " +
                                        std::to_string(shape.cols));
     }
+    // Contract: outliers of this shape, see packed/outliers.hpp.
+    any_matrix(any_format format, packed_shape shape, aligned_buffer bytes, outlier_columns outliers)
+        : format_(format), shape_(shape), bytes_(std::move(bytes)), outliers_(std::move(outliers)) {
+        const std::size_t count = outliers_.columns.size(), values = outliers_.values.size();
+        if (!detail::is_ascending(outliers_.columns, shape.cols) || values != detail::outlier_values<layout::panels>(shape.rows, count))
+            detail::contract_violation("qnt::any_matrix: " + std::to_string(count) + " outlier columns with " + std::to_string(values) +
+                                       " values do not fit a matrix of " + detail::shape_text(shape.rows, shape.cols));
+    }
     const any_format& format() const { return format_; }
     const packed_shape& shape() const { return shape_; }
     std::size_t rows() const { return shape_.rows; }
     std::size_t cols() const { return shape_.cols; }
     std::span<const std::byte> bytes() const { return {bytes_.data(), bytes_.size()}; }
     std::span<const std::uint32_t> columns() const { return columns_; }
-    any_view<layout::panels> view() const { return {format_.info, shape_, bytes_.data(), columns_.empty() ? nullptr : columns_.data()}; }
+    outlier_view outliers() const { return outliers_.view(); }
+    any_view<layout::panels> view() const { return {format_.info, shape_, bytes_.data(), columns_.empty() ? nullptr : columns_.data(), outliers()}; }
 
 private:
     any_format format_;
     packed_shape shape_;
     aligned_buffer bytes_;
     std::vector<std::uint32_t> columns_;
+    outlier_columns outliers_;
 };
 
 namespace detail {
@@ -160,10 +171,10 @@ template <class T>
     requires scalar<std::remove_const_t<T>>
 result<any_matrix> quantize(const matrix_view<T>& w, const any_format& format, const quantize_options& options = {}, executor_ref executor = {}) {
     const packed_shape shape = format.shape(w.rows, w.cols);
-    auto buffer =
+    auto bytes =
         visit_code(format.info, [&]<class Code>() { return detail::quantize_as<Code, layout::panels>(w, format.info, shape, options, executor); });
-    if (!buffer) return buffer.error();
-    return any_matrix(format, shape, std::move(*buffer));
+    if (!bytes) return bytes.error();
+    return any_matrix(format, shape, std::move(bytes->codes), std::move(bytes->outliers));
 }
 
 // A matrix of codes that another system made. read_row(row, out) fills the codes, scales and zero points of one row (unpacked_row) and

@@ -7,11 +7,13 @@
 //   int8_activations   x is quantized to 8 bits (activations.hpp), integer dot products; the default. Codebooks are multiplied as 8-bit
 //                      integers too: off by up to 0.4 % of a group's absmax (compare() measures what is multiplied)
 //   exact              float arithmetic on the decoded weights
-// A matrix whose columns are permuted (any_format.hpp) multiplies x in the order of its columns.
+// A matrix whose columns are permuted (any_format.hpp) multiplies x in the order of its columns; one with outlier columns multiplies them
+// apart (packed/outliers.hpp has the order of the sum).
 // Results are the same bits for every instruction set, number of threads and M (a row of a gemm equals the gemv of that row).
 // Shapes that do not fit throw contract_error, with y untouched. w may be used from any number of threads at once.
 #pragma once
 #include <span>
+#include <utility>
 
 #include "core/executor.hpp"
 #include "core/fp_env.hpp"
@@ -235,11 +237,52 @@ inline void gather_rows(std::vector<float>& out, const detail::scalar_rows& x, c
     else executor.parallel_for(x.rows, 1, some);
 }
 
+// rest = x with zeros in its outlier columns, apart[M, count] = those columns, both as f32.
+inline void split_rows(float* rest, float* apart, const detail::scalar_rows& x, std::span<const std::uint32_t> columns, executor_ref executor) {
+    const auto some = [&](std::size_t begin, std::size_t end) {
+        for (std::size_t r = begin; r < end; ++r) {
+            float* const row = rest + r * x.cols;
+            widen_row(x, r, row);
+            for (std::size_t i = 0; i < columns.size(); ++i) apart[r * columns.size() + i] = std::exchange(row[columns[i]], 0.0f);
+        }
+    };
+    if (x.rows * x.cols < 65536) some(0, x.rows);  // less work than waking a thread
+    else executor.parallel_for(x.rows, 1, some);
+}
+
+// y = epilogue(product of the codes + the outlier columns)
+inline void add_outliers(const detail::scalar_rows& y, const float* product, const float* x, const any_view<layout::panels>& w,
+                         const matmul_options& options) {
+    const kernels::outlier_args a{product, x, reinterpret_cast<const std::uint8_t*>(w.outliers.values), w.outliers.count(),
+                                  weight_args(w, options.epilogue, const_cast<void*>(y.data), y.type, y.stride)};
+    const auto add = kernels::add_outliers[std::size_t(isa::active())];
+    const auto some = [&](std::size_t begin, std::size_t end) {
+        const fp_env env;
+        add(a, begin, end, y.rows);
+    };
+    const std::size_t panels = ceil_div(y.cols, panel_rows);
+    if (y.rows * y.cols * (a.count + 1) < 65536) some(0, panels);
+    else options.executor.parallel_for(panels, 1, some);
+}
+
 inline void gemm(const char* function, const detail::kernel_set& kernels, const detail::scalar_rows& y, const detail::scalar_rows& x,
                  const any_view<layout::panels>& w, const matmul_options& options) {
     check_shapes(function, w, y.rows, y.cols, x.rows, x.cols, options);
     const compute_mode mode = resolve(options.mode, w.format, function);
     if (y.rows == 0 || y.cols == 0) return;
+    if (!w.outliers.empty()) {
+        static thread_local std::vector<float> kept;
+        std::vector<float> mine = std::move(kept);
+        const std::size_t needed = x.rows * (x.cols + y.cols + w.outliers.count());
+        if (mine.size() < needed) mine.resize(needed);
+        float *const rest = mine.data(), *const product = rest + x.rows * x.cols, *const apart = product + x.rows * y.cols;
+        split_rows(rest, apart, x, w.outliers.columns, options.executor);
+        gemm(function, kernels, {product, scalar_type::f32, y.rows, y.cols, y.cols}, {rest, scalar_type::f32, x.rows, x.cols, x.cols},
+             {w.format, w.shape, w.data, w.columns}, {.mode = mode, .executor = options.executor});
+        add_outliers(y, product, apart, w, options);
+        kept = std::move(mine);
+        return;
+    }
     if (w.columns) {
         static thread_local std::vector<float> kept;
         std::vector<float> mine = std::move(kept);
@@ -257,16 +300,17 @@ inline void gemm(const char* function, const detail::kernel_set& kernels, const 
     kept = std::move(mine);
 }
 
-// Activations are in the user's order and their groups are not those of w.
-inline void check_no_permutation(const char* function, const any_view<layout::panels>& w) {
-    if (w.columns)
-        contract_violation(std::string("qnt::") + function + ": w has its columns permuted, ready activations cannot follow: multiply x itself");
+// Ready activations are in the user's order, their groups not those of w, and its outlier columns are among them.
+inline void check_no_transform(const char* function, const any_view<layout::panels>& w) {
+    if (w.transform() == input_transform::none) return;
+    contract_violation(std::string("qnt::") + function + ": w has " + (w.columns ? "its columns permuted" : "outlier columns") +
+                       ", ready activations cannot follow: multiply x itself");
 }
 
 inline void gemm(const char* function, const detail::kernel_set& kernels, const detail::scalar_rows& y, const activations& x,
                  const any_view<layout::panels>& w, const matmul_options& options) {
     check_shapes(function, w, y.rows, y.cols, x.rows(), x.cols(), options);
-    check_no_permutation(function, w);
+    check_no_transform(function, w);
     if (resolve(options.mode, w.format, function) == exact)
         detail::contract_violation(std::string("qnt::") + function + ": ready activations are int8, they cannot be multiplied in exact mode");
     if (!(x.cut() == segments_of(w)))
@@ -288,7 +332,7 @@ activations quantize_activations(const matrix_view<T>& x, const any_view<layout:
     if (x.cols != w.shape.cols || x.col_stride != 1)
         detail::contract_violation("qnt::quantize_activations: x" + detail::shape_text(x.rows, x.cols) + " must have the columns of w" +
                                    detail::shape_text(w.shape.rows, w.shape.cols) + ", in dense rows");
-    detail::check_no_permutation("quantize_activations", w);
+    detail::check_no_transform("quantize_activations", w);
     activations out;
     detail::quantize_rows(out, detail::rows_of(x), detail::segments_of(w), executor);
     return out;

@@ -34,8 +34,9 @@ enum class compatibility : std::uint8_t {
 
 struct quantize_options {
     compatibility compat = compatibility::none;
-    bool strict = false;                    // a scale that underflows its type is an error instead of a group of zeros
-    quantization_report* report = nullptr;  // filled in the same pass
+    bool strict = false;                           // a scale that underflows its type is an error instead of a group of zeros
+    quantization_report* report = nullptr;         // filled in the same pass
+    std::span<const std::uint32_t> outliers = {};  // columns to keep as f16 beside the codes, ascending: see packed/outliers.hpp
 };
 
 namespace detail {
@@ -70,12 +71,17 @@ template <class T> void load_block(const matrix_view<T>& w, std::size_t first, s
         for (std::size_t r = 0; r < count; ++r) out[r * w.cols + c] = float(w(first + r, c));
 }
 
-// Rows [first, first + count) as dense f32 where they lie, if they do, else in `space`, which is made large enough.
-template <class T> matrix_view<const float> dense_block(const matrix_view<T>& w, std::size_t first, std::size_t count, std::vector<float>& space) {
+// Rows [first, first + count) as dense f32, zeros in the columns of `without`: where they lie, if they do, else in `space`, which is made
+// large enough.
+template <class T>
+matrix_view<const float> dense_block(const matrix_view<T>& w, std::size_t first, std::size_t count, std::vector<float>& space,
+                                     std::span<const std::uint32_t> without = {}) {
     if constexpr (std::same_as<std::remove_const_t<T>, float>)
-        if (w.col_stride == 1) return w.rows_from(first, count);
+        if (w.col_stride == 1 && without.empty()) return w.rows_from(first, count);
     space.resize(count * w.cols);
     load_block(w, first, count, space.data());
+    for (std::size_t r = 0; r < count; ++r)
+        for (const std::uint32_t c : without) space[r * w.cols + c] = 0;
     return {space.data(), count, w.cols};
 }
 
@@ -297,12 +303,14 @@ inline nested_scales quantize_scales(std::vector<float>& scales, compatibility c
     return n;
 }
 
-inline void finish_report(quantization_report* report, const format_info& f, const packed_shape& s, const std::vector<row_errors>& rows) {
+inline void finish_report(quantization_report* report, const format_info& f, const packed_shape& s, const std::vector<row_errors>& rows,
+                          std::size_t outliers = 0) {
     if (!report) return;
     *report = {};
     summarize(*report, s.cols, rows);
-    report->bytes = stored_bytes(f, s);
-    report->bits = bits_per_weight(f, s);
+    report->bytes = stored_bytes(f, s, outliers);
+    report->bits = bits_per_weight(f, s, outliers);
+    report->outliers = outliers;
     report->groups = rows_layout::scale_count(f, s);
     for (const row_errors& e : rows) {
         report->zero_groups += e.zero_groups;
@@ -353,6 +361,32 @@ struct panel_space {
     unpacked_row row(std::size_t r) { return {&codes[r * code_step], &scales[r * groups], &zeros[r * groups]}; }
 };
 
+// The outlier columns of w as f16. Errors: invalid_argument (no columns of w, or not in order), unsupported (of such formats),
+// not_finite, scale_range (beyond f16), naming row and column.
+template <class Layout, class T>
+result<outlier_columns> keep_outliers(const matrix_view<T>& w, const format_info& f, const quantize_options& options) {
+    outlier_columns kept{{options.outliers.begin(), options.outliers.end()}, {}};
+    const std::size_t count = kept.columns.size();
+    if (count == 0) return kept;
+    if (f.is_dense()) return error{errc::unsupported, std::string("qnt::quantize: ") + f.code_name + " has no codes to keep outlier columns beside"};
+    if (options.compat != compatibility::none)
+        return error{errc::unsupported, "qnt::quantize: other systems store no outlier columns; use compat = none"};
+    if (!is_ascending(kept.columns, w.cols))
+        return error{errc::invalid_argument, "qnt::quantize: the outlier columns must be ascending and among the matrix's " + std::to_string(w.cols)};
+    kept.values.resize(outlier_values<Layout>(w.rows, count));
+    for (std::size_t r = 0; r < w.rows; ++r)
+        for (std::size_t i = 0; i < count; ++i) {
+            const float v = float(w(r, kept.columns[i]));
+            const f16 narrow(v);
+            kept.values[outlier_at<Layout>(r, i, count)] = narrow;
+            if (is_finite(float(narrow))) continue;
+            const std::string where = "qnt::quantize: row " + std::to_string(r) + ", column " + std::to_string(kept.columns[i]);
+            if (!is_finite(v)) return error{errc::not_finite, where + " is not a finite number"};
+            return error{errc::scale_range, where + ": " + number_text(v) + " overflows the f16 of an outlier column; scale the weights down"};
+        }
+    return kept;
+}
+
 // w[rows, cols] into a zeroed buffer of the layout.
 template <quantized_code Code, class Layout, class T>
 result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options,
@@ -376,7 +410,7 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
             panel_space space(f, s);
             for (std::size_t b = begin; b < end; ++b) {
                 const std::size_t first = b * panel_rows, count = s.rows - first < panel_rows ? s.rows - first : panel_rows;
-                work(first, dense_block(w, first, count, space.block), space);
+                work(first, dense_block(w, first, count, space.block, options.outliers), space);
             }
         });
     };
@@ -416,15 +450,18 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
                 q.encode_row(x.row(r), out.scales, out.zeros, out.codes, errors[row]);
                 if (options.report) {
                     decoder.decode(out, space.decoded.data());
+                    for (const std::uint32_t c : options.outliers) {
+                        const float v = space.block[r * s.cols + c] = float(w(row, c));
+                        space.decoded[c] = float(f16(v));
+                    }
                     add_errors(errors[row], x.row(r), space.decoded.data(), s.cols, space.largest_error);
                 }
             }
             place_rows<Layout>(buffer.data(), f, s, first, space.row(0), space.code_step, x.rows);
         });
     if (failed.any()) {
-        std::vector<float> x(s.cols);
-        load_block(w, failed.row(), 1, x.data());
-        return explain_row(x.data(), failed.row(), f, s, Code::absmax);
+        std::vector<float> x;
+        return explain_row(dense_block(w, failed.row(), 1, x, options.outliers).data, failed.row(), f, s, Code::absmax);
     }
     if constexpr (std::same_as<Layout, layout::rows>)
         if (f.is_nested) {
@@ -433,7 +470,7 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
             std::memcpy(buffer.data() + at.outer.begin, nested.absmax.data(), nested.absmax.size() * sizeof(float));
             std::memcpy(buffer.data() + at.outer.end() - sizeof(float), &nested.offset, sizeof(float));
         }
-    finish_report(options.report, f, s, errors);
+    finish_report(options.report, f, s, errors, options.outliers.size());
     return buffer;
 }
 
@@ -490,9 +527,15 @@ result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f
     return buffer;
 }
 
+// The bytes of a matrix, and what is kept beside them.
+struct quantized_bytes {
+    aligned_buffer codes;
+    outlier_columns outliers;
+};
+
 template <code Code, class Layout, class T>
-result<aligned_buffer> quantize_as(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options,
-                                   executor_ref executor) {
+result<quantized_bytes> quantize_as(const matrix_view<T>& w, const format_info& f, const packed_shape& s, const quantize_options& options,
+                                    executor_ref executor) {
     const fp_env env;
     if (f.is_grouped() != (s.group != 0) || s.group % 16 != 0)
         return error{errc::invalid_argument, f.is_grouped()
@@ -501,8 +544,14 @@ result<aligned_buffer> quantize_as(const matrix_view<T>& w, const format_info& f
     if (s.rows == 0 || s.cols == 0)
         return error{errc::invalid_argument,
                      "qnt::quantize: a [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) + "] matrix has no weights"};
-    if constexpr (dense<Code>) return narrow_into<Layout>(w, f, s, options, executor);
-    else return quantize_into<Code, Layout>(w, f, s, options, executor);
+    auto outliers = keep_outliers<Layout>(w, f, options);
+    if (!outliers) return outliers.error();
+    auto codes = [&] {
+        if constexpr (dense<Code>) return narrow_into<Layout>(w, f, s, options, executor);
+        else return quantize_into<Code, Layout>(w, f, s, options, executor);
+    }();
+    if (!codes) return codes.error();
+    return quantized_bytes{std::move(*codes), std::move(*outliers)};
 }
 
 // Rows of any packed matrix as f32: the exact values, or those that the integer operands stand for.
@@ -521,12 +570,10 @@ public:
     void read(std::size_t first, std::size_t count, float* out, std::size_t step) {
         unpack_rows(w_, first, count, space_.row(0), space_.code_step);
         for (std::size_t r = 0; r < count; ++r, out += step) {
-            if (!w_.columns) {
-                decode(space_.row(r), out);
-                continue;
-            }
-            decode(space_.row(r), in_order_.data());
-            for (std::size_t k = 0; k < w_.shape.cols; ++k) out[w_.columns[k]] = in_order_[k];
+            decode(space_.row(r), w_.columns ? in_order_.data() : out);
+            for (std::size_t k = 0; k < in_order_.size(); ++k) out[w_.columns[k]] = in_order_[k];
+            const outlier_view& kept = w_.outliers;
+            for (std::size_t i = 0; i < kept.count(); ++i) out[kept.columns[i]] = float(kept.values[outlier_at<Layout>(first + r, i, kept.count())]);
         }
     }
 
@@ -597,6 +644,15 @@ error_stats compare_rows(const matrix_view<T>& w, const any_view<Layout>& packed
     return s;
 }
 
+template <class To, class From> outlier_columns repack_outliers(const outlier_view& from, std::size_t rows) {
+    outlier_columns out{{from.columns.begin(), from.columns.end()}, {}};
+    const std::size_t count = from.count();
+    out.values.resize(outlier_values<To>(rows, count));
+    for (std::size_t r = 0; r < rows; ++r)
+        for (std::size_t i = 0; i < count; ++i) out.values[outlier_at<To>(r, i, count)] = from.values[outlier_at<From>(r, i, count)];
+    return out;
+}
+
 // The same codes and scales in the other layout.
 template <class To, class From> result<aligned_buffer> repack_into(const any_view<From>& w) {
     const fp_env env;
@@ -622,9 +678,9 @@ template <format_type F, class Layout = layout::panels, class T>
     requires is_static_group<F> && scalar<std::remove_const_t<T>>
 result<packed_matrix<F, Layout>> quantize(const matrix_view<T>& w, const quantize_options& options = {}, executor_ref executor = {}) {
     const packed_shape shape = shape_of<F>(w.rows, w.cols);
-    auto buffer = detail::quantize_as<typename F::code, Layout>(w, info_of<F>, shape, options, executor);
-    if (!buffer) return buffer.error();
-    return packed_matrix<F, Layout>(shape, std::move(*buffer));
+    auto bytes = detail::quantize_as<typename F::code, Layout>(w, info_of<F>, shape, options, executor);
+    if (!bytes) return bytes.error();
+    return packed_matrix<F, Layout>(shape, std::move(bytes->codes), std::move(bytes->outliers));
 }
 
 // out[rows, cols] = decoded weights: (value(q) - z) * scale, rounded once.
@@ -652,7 +708,7 @@ template <class To, format_type F, class From>
 result<packed_matrix<F, To>> repack(const packed_view<F, From>& w) {
     auto buffer = detail::repack_into<To, From>(w);
     if (!buffer) return buffer.error();
-    return packed_matrix<F, To>(w.shape, std::move(*buffer));
+    return packed_matrix<F, To>(w.shape, std::move(*buffer), detail::repack_outliers<To, From>(w.outliers, w.rows()));
 }
 template <class To, format_type F, class From>
     requires(std::same_as<To, layout::panels> || !F::scaling::is_nested)

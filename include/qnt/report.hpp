@@ -35,6 +35,9 @@ struct quantization_report : error_stats {
     std::size_t zero_groups = 0;  // groups of zeros
     std::size_t clipped = 0;      // weights beyond the largest code by more than half a step
     std::size_t underflowed = 0;  // groups whose scale was too small for its type: they became zeros
+    std::size_t outliers = 0;     // columns kept as f16, part of bytes and bits
+
+    double outlier_share() const { return cols ? double(outliers) / double(cols) : 0.0; }
 };
 
 namespace detail {

@@ -19,6 +19,22 @@ std::vector<float> random_floats(std::size_t n, std::uint32_t state) {  // in [-
     return numbers;
 }
 
+// Appends the products of the same with some columns kept as f16.
+template <class F> bool multiply_outliers(std::vector<float>& results) {
+    constexpr std::size_t rows = 35, cols = 200, batch = 7;
+    const std::vector<float> weights = random_floats(rows * cols, 1), inputs = random_floats(batch * cols, 2), more = random_floats(rows, 3);
+    const std::vector<std::uint32_t> outliers{0, 7, 100, 101, 199};
+    const auto packed = qnt::quantize<F>(qnt::matrix_view<const float>{weights.data(), rows, cols}, {.outliers = outliers});
+    if (!packed) return false;
+    std::vector<float> products(batch * rows);
+    for (const auto mode : {qnt::int8_activations, qnt::exact}) {
+        qnt::gemm(qnt::matrix_view<float>{products.data(), batch, rows}, qnt::matrix_view<const float>{inputs.data(), batch, cols}, *packed,
+                  {.mode = mode, .epilogue = qnt::bias{more} | qnt::gelu_tanh});
+        results.insert(results.end(), products.begin(), products.end());
+    }
+    return true;
+}
+
 // Appends the packed bytes, as numbers from 0 to 255, and the products of one format, ragged in rows, columns and batch.
 template <class F> bool multiply(std::vector<float>& results) {
     constexpr std::size_t rows = 35, cols = 200, batch = 7;
@@ -68,7 +84,8 @@ std::vector<float> run_workload() {
                       multiply<qnt::nf4<64>>(results) && multiply<qnt::nf4_dq<64>>(results) && multiply<qnt::int4<32>>(results) &&
                       multiply<qnt::int4<144, float>>(results) && multiply<qnt::uint4<64>>(results) && multiply<qnt::uint4<16, qnt::bf16>>(results) &&
                       multiply<qnt::dense_format<float>>(results) && multiply<qnt::dense_format<qnt::f16>>(results) &&
-                      multiply<qnt::dense_format<qnt::bf16>>(results) && attend(results);
+                      multiply<qnt::dense_format<qnt::bf16>>(results) && attend(results) && multiply_outliers<qnt::int8_channel>(results) &&
+                      multiply_outliers<qnt::uint4<64>>(results);
     return done ? results : std::vector<float>{};
 }
 

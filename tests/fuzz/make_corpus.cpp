@@ -52,8 +52,8 @@ void write_json(corpus& out) {
     for (const char* s :
          {R"({"a": [1, -2.5e-3, 0, "\u00e9\ud83d\ude00\n", true, false, null, {}], "b": {"c": []}})", "18446744073709551615", "[[[[1]]]]", "\"\""})
         out.text("json", s);
-    for (const char* s :
-         {R"([["wte", "int8_channel"], ["*.ln_?", "f32"], ["h.*.mlp.*", "nf4:64"], ["*", "int4:32:f32"]])", "nf4_dq:64", "uint4:128:bf16"})
+    for (const char* s : {R"([["wte", "int8_channel"], ["*.ln_?", "f32"], ["h.*.mlp.*", "nf4:64"], ["*", "int4:32:f32"]])",
+                          R"([["wte", "llmint8:4.5"], ["*", "uint4:64+outliers:6"]])", "nf4_dq:64", "uint4:128:bf16"})
         out.text("policy", s);
     gpt2::config c{.n_layer = 2, .n_embd = 16, .n_head = 2, .n_ctx = 8, .vocab_size = 257, .n_inner = 64, .bos_token_id = 256, .eos_token_id = 256};
     out.text("config", gpt2::to_json(c));
@@ -113,6 +113,12 @@ void write_archives(corpus& out) {
     archive_writer w;
     w.add("permuted", pack_matrix(any_format::parse("uint4:16").value(), 2, 32, fill, {}, columns).value()).value();
     w.add("halves", std::vector<f16>(5)).value();
+    const std::vector<std::uint32_t> outliers{1, 2, 30};
+    const auto values = floats(17 * 32);
+    for (const char* format : {"int8_channel", "uint4:16"})
+        w.add(std::string("with outliers, ") + format,
+              quantize(matrix_view<const float>{values.data(), 17, 32}, any_format::parse(format).value(), {.outliers = outliers}).value())
+            .value();
     w.finish(out.next("archive")).value();
     archive_writer().finish(out.next("archive")).value();
 }

@@ -48,7 +48,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto again = qnt::policy::parse(p->to_json());
     FUZZ_CHECK(again.has_value() && again->to_json() == p->to_json() && again->rules().size() == p->rules().size());
     for (std::size_t i = 0; i < p->rules().size(); ++i) {
-        FUZZ_CHECK(again->rules()[i].pattern == p->rules()[i].pattern && again->rules()[i].format == p->rules()[i].format);
+        FUZZ_CHECK(again->rules()[i].pattern == p->rules()[i].pattern && again->rules()[i].format == p->rules()[i].format &&
+                   again->rules()[i].outliers == p->rules()[i].outliers);
         check_formats(*p, p->rules()[i].pattern);  // a pattern is a name too
     }
     check_formats(*p, "transformer.h.0.mlp.c_fc");

@@ -130,7 +130,8 @@ std::vector<operation> operations(const temp_folder& in, const temp_folder& out)
          }},
         {"archive_writer",
          [=]() -> result<void> {
-             auto packed = quantize(matrix_view<const float>{values.data(), 2, 3}, format_of<nf4<64>>());
+             const std::vector<std::uint32_t> outliers{1};
+             auto packed = quantize(matrix_view<const float>{values.data(), 2, 3}, format_of<nf4<64>>(), {.outliers = outliers});
              if (!packed) return packed.error();
              archive_writer w;
              QNT_TRY(w.add("a matrix with a long name", std::move(*packed)));
@@ -198,7 +199,9 @@ void write_inputs(const temp_folder& in) {
     write_npy(in / "half.npy", std::vector<f16>(6)).value();
     write_checkpoints(in);
     archive_writer w;
-    w.add("a matrix with a long name", quantize(matrix_view<const float>{values.data(), 2, 3}, format_of<nf4<64>>()).value()).value();
+    const std::vector<std::uint32_t> outliers{0, 2};
+    const matrix_view<const float> matrix{values.data(), 2, 3};
+    w.add("a matrix with a long name", quantize(matrix, format_of<nf4<64>>(), {.outliers = outliers}).value()).value();
     w.add("an array with a long name", values).value();
     w.set_metadata("a key with a long name", "and a value that is long enough").value();
     w.finish(in / "model.qnt").value();

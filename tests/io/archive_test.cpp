@@ -392,8 +392,9 @@ TEST_CASE("an archive with right checksums but impossible content is refused, an
     refused(u8{'0'}, 82, "\"format\"");  // int8:06
     refused(u8{2}, 84, "\"layout\" (byte offset 84): 2 is unknown");
     refused(u8{0}, 84, "\"shape\"");  // an array of int8
-    refused(u8{2}, 85, "\"input_transform\" (byte offset 85): 2 is unknown");
+    refused(u8{3}, 85, "\"input_transform\" (byte offset 85): 3 is unknown");
     refused(u8{1}, 85, "\"bytes\" (byte offset 112): ");  // with column indices there would be more
+    refused(u8{2}, 85, "\"bytes\" (byte offset 112): ");  // with outlier columns too
     refused(u16{3}, 86, "too short");
     refused(u16{0}, 86, "\"shape\"");
     refused(u16{0xffff}, 86, "too short");
@@ -623,4 +624,117 @@ TEST_CASE("checksums of permuted matrices go on behind the panels") {
             detail::extend_checksums(sums, cut, whole.subspan(cut));
             CHECK(sums == detail::chunk_checksums(whole, {}));
         }
+}
+
+namespace {
+
+const std::vector<std::uint32_t> some_outliers{2, 3, 47};
+
+any_matrix matrix_with_outliers(const char* format, std::size_t rows = 21) {
+    const auto w = random_values(rows * 48, 7);
+    return quantize(matrix_view<const float>{w.data(), rows, 48}, any_format::parse(format).value(), {.outliers = some_outliers}).value();
+}
+
+}  // namespace
+
+TEST_CASE("outlier columns go into an archive and come back") {
+    const temp_folder folder;
+    for (const char* format : {"int8_channel", "uint4:16", "nf4_dq:32"}) {
+        INFO(format);
+        const any_matrix w = matrix_with_outliers(format);
+        const auto bias = random_values(5, 2);
+        archive_writer at_once;
+        at_once.add("w", w.view()).value();
+        at_once.add("bias", bias).value();
+        at_once.finish(folder / "once.qnt").value();
+        archive_writer one_by_one;
+        one_by_one.declare("w", w.format(), archive_layout::panels, {21, 48}, input_transform::outliers, 3).value();
+        one_by_one.declare("bias", format_of<dense_format<float>>(), archive_layout::array, {5}).value();
+        one_by_one.begin(folder / "turns.qnt").value();
+        one_by_one.write("w", w.view()).value();
+        one_by_one.write("bias", bias).value();
+        one_by_one.finish().value();
+        CHECK(text_of(folder / "once.qnt") == text_of(folder / "turns.qnt"));
+
+        const archive file = archive::map(folder / "once.qnt").value();
+        CHECK(file.verify());
+        const archive_tensor& t = file.tensors()[0];
+        CHECK(t.transform == input_transform::outliers);
+        CHECK(t.outliers == 3);
+        const std::size_t panels = w.bytes().size();
+        REQUIRE(t.data.size() == panels + 3 * (32 * 2 + 4));  // values in panels, then the indices
+        for (std::size_t row = 0; row < 21; ++row)
+            for (std::size_t i = 0; i < 3; ++i)
+                CHECK(detail::load_as<std::uint16_t>(t.data.data() + panels + ((row / 16 * 3 + i) * 16 + row % 16) * 2) ==
+                      f16(random_values(21 * 48, 7)[row * 48 + some_outliers[i]]).bits);
+        for (std::size_t i = 0; i < 3; ++i) CHECK(detail::load_as<std::uint32_t>(t.data.data() + panels + 3 * 64 + 4 * i) == some_outliers[i]);
+        CHECK(file.read_f32("bias").value() == bias);
+
+        const auto view = file.get_any("w").value();
+        CHECK(view.columns == nullptr);
+        CHECK(std::ranges::equal(view.outliers.columns, some_outliers));
+        std::vector<float> expected(21 * 48), decoded(21 * 48), y(21), same(21);
+        dequantize(matrix_view<float>{expected.data(), 21, 48}, w.view());
+        dequantize(matrix_view<float>{decoded.data(), 21, 48}, view);
+        CHECK(decoded == expected);
+        const auto x = random_values(48, 3);
+        gemv(std::span<float>(y), std::span(x), w.view());
+        gemv(std::span<float>(same), std::span(x), view);
+        CHECK(y == same);
+        if (w.format() == format_of<int8_channel>()) {
+            const auto typed = file.get<int8_channel>("w").value();
+            gemv(same, x, typed);
+            CHECK(y == same);
+        }
+
+        archive_writer other;
+        other.declare("w", w.format(), archive_layout::panels, {21, 48}, input_transform::outliers, 4).value();
+        other.begin(folder / "other.qnt").value();
+        CHECK(other.write("w", w.view()).error().message.find("with 3 outlier columns, declared was") != std::string::npos);
+        for (const std::size_t count : {std::size_t{0}, std::size_t{49}, ~std::size_t{0}})
+            CHECK_FALSE(other.declare("x", w.format(), archive_layout::panels, {21, 48}, input_transform::outliers, count));
+    }
+}
+
+TEST_CASE("outlier columns of a damaged archive are found") {
+    const temp_folder folder;
+    const any_matrix w = matrix_with_outliers("int8_channel");
+    archive_writer out;
+    out.add("w", w.view()).value();
+    out.finish(folder / "w.qnt").value();
+    const image good(folder / "w.qnt");
+    CHECK(good.is_good());
+    const std::size_t columns = good.size() - 3 * 4, values = columns - 3 * 64;
+    const auto message = [&](auto value, std::size_t at) {
+        image bad(good, good.size());
+        bad.put(at, value);
+        CHECK_FALSE(bad.is_good());  // the checksum of the data is wrong
+        const auto data = bad.open().value().tensors()[0].data;
+        bad.put(64 + bad.at<std::uint32_t>(64), crc32c(data));  // a file made that way: the last field of the only record
+        bad.seal();
+        const archive file = bad.open().value();
+        const bool is_column = at >= columns;
+        CHECK(file.get_any("w").has_value() == !is_column);
+        return file.verify().error().message;
+    };
+    for (const std::uint32_t value : {2u, 1u, 48u, 0xffffffffu})
+        CHECK(message(value, columns + 4).find("are not ascending columns of it") != std::string::npos);
+    CHECK(message(std::uint16_t{0x7c00}, values + 2 * (16 + 5)).find("row 5, outlier 1 (byte offset in the tensor ") != std::string::npos);
+    CHECK(message(std::uint16_t{0x7e01}, values).find("the value is not finite") != std::string::npos);
+    CHECK(message(std::uint16_t{1}, values + 2 * ((3 + 2) * 16 + 5)).find("row 21, outlier 2") != std::string::npos);
+    const auto refused = [&](auto value, std::size_t at, const char* part) {
+        image bad(good, good.size());
+        bad.put(at, value);
+        const std::string what = bad.seal().open().error().message;
+        INFO(what);
+        CHECK(what.find(part) != std::string::npos);
+    };
+    const std::size_t layout = 64 + 4 + 4 + 1 + 4 + 12, bytes = layout + 4 + 16 + 8;
+    CHECK(good.at<std::uint8_t>(layout + 1) == 2);
+    for (const std::int64_t by : {-12 - 192, -1, 1, 67}) refused(std::uint64_t(std::int64_t(good.at<std::uint64_t>(bytes)) + by), bytes, "\"bytes\"");
+    refused(std::uint64_t(~std::uint64_t{0}), bytes, "\"bytes\"");
+    refused(good.at<std::uint64_t>(bytes) + 68, bytes, "the data end behind the file");  // one outlier more
+    refused(std::uint8_t{0}, layout, "for matrices in panels only");
+    archive_writer dense;
+    CHECK_FALSE(dense.declare("x", format_of<dense_format<f16>>(), archive_layout::panels, {21, 48}, input_transform::outliers, 3));
 }

@@ -48,3 +48,45 @@ TEST_CASE("policies are JSON lists of pairs") {
     CHECK(qnt::policy::parse(R"([["a", "f32"], ["b", "int4:31"]])").error().message.find("rule 1: format 'int4:31': group '31'") !=
           std::string::npos);
 }
+
+TEST_CASE("outlier columns are asked for behind a format, or by the name of the paper's") {
+    const auto parsed = [](const char* text) { return qnt::policy_rule::parse("*", text).value(); };
+    for (const auto& [text, name, outliers] : {std::tuple{"llmint8", "int8_channel+outliers:6", 6.0f},
+                                               {"llmint8:4.5", "int8_channel+outliers:4.5", 4.5f},
+                                               {"int8_channel+outliers:6.0", "int8_channel+outliers:6", 6.0f},
+                                               {"int4:32:f32+outliers", "int4:32:f32+outliers:6", 6.0f},
+                                               {"nf4:64+outliers:0.1", "nf4:64+outliers:0.1", 0.1f},
+                                               {"nf4:64", "nf4:64", 0.0f}}) {
+        INFO(text);
+        CHECK(parsed(text).outliers == outliers);
+        CHECK(parsed(text).format_name() == name);
+        CHECK(parsed(name).outliers == outliers);
+        CHECK(parsed(name).format == parsed(text).format);
+    }
+    const auto p = qnt::policy::parse(R"([["wte", "int8"], ["h.*", "llmint8"], ["*", "f32"]])").value();
+    CHECK(p.to_json() == R"([["wte", "int8"], ["h.*", "int8_channel+outliers:6"], ["*", "f32"]])");
+    CHECK(p.needs_calibration());
+    CHECK(p.rule_for("h.0.mlp.c_fc.weight")->outliers == 6);
+    CHECK(p.format_for("h.0.mlp.c_fc.weight")->name() == "int8_channel");
+    CHECK(p.rule_for("wte")->outliers == 0);
+    CHECK_FALSE(qnt::policy::parse(R"([["*", "int8"]])")->needs_calibration());
+    for (const auto& [text, part] : {std::pair{"llmint8:", "the threshold must be a positive number"},
+                                     {"llmint8:0", "must be a positive number"},
+                                     {"llmint8:-6", "must be a positive number"},
+                                     {"llmint8:inf", "must be a positive number"},
+                                     {"llmint8:nan", "must be a positive number"},
+                                     {"llmint8:6x", "must be a positive number"},
+                                     {"int4:32+outliers6", "must be a positive number"},
+                                     {"int4:32+columns", "unknown suffix '+columns'"},
+                                     {"int4:31+outliers", "group '31'"},
+                                     {"f16+outliers:6", "f16 has no codes"},
+                                     {"llmint8_", "unknown"}}) {
+        INFO(text);
+        const auto refused = qnt::policy_rule::parse("*", text);
+        REQUIRE_FALSE(refused);
+        CHECK(refused.error().code == qnt::errc::invalid_argument);
+        CHECK(refused.error().message.find(part) != std::string::npos);
+        CHECK(refused.error().message.find(std::string("format '")) == 0);
+    }
+    CHECK_FALSE(qnt::any_format::parse("llmint8"));  // a format is what codes are; which columns have none is said by a rule
+}

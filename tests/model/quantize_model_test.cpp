@@ -207,3 +207,63 @@ TEST_CASE("codes that turn out not to be what was planned are quantized as plann
     t.read_packed = []() -> qnt::result<qnt::any_matrix> { return qnt::error{qnt::errc::corrupt, "broken"}; };
     CHECK(message() == "tensor 'fc': broken");
 }
+
+TEST_CASE("rules with outliers choose columns by what is known of the inputs, and say what is missing") {
+    const temp_folder folder;
+    const std::string path = folder / "model.qnt";
+    const qnt::policy policy{qnt::policy_rule::parse("fc", "nf4:64+outliers:3").value(), {"*", qnt::use<qnt::int8_channel>}};
+    qnt::checkpoint in = small_checkpoint();
+    const auto message = [&] {
+        const auto r = qnt::plan_model(in, policy);
+        return r ? "" : r.error().message;
+    };
+    CHECK(message() ==
+          "tensor 'fc': nf4:64+outliers:3 chooses columns by the largest magnitude of their inputs, and nothing says what that is: "
+          "run the model over a text (calibrate) first");
+    in[0].input_absmax.assign(48, 1);  // fc is stored as [96, 48], [in, out]
+    CHECK(message().ends_with("and there are 48 for the 96 columns"));
+    in[0].input_absmax.assign(96, 1);
+    CHECK(qnt::plan_model(in, policy)->tensors[0].transform == qnt::input_transform::none);
+    in[0].input_absmax[5] = 3;
+    in[0].input_absmax[95] = 70;
+
+    const auto plan = qnt::plan_model(in, policy).value(), report = qnt::quantize_model(in, policy, path).value();
+    for (const qnt::model_report* r : {&plan, &report}) {
+        const qnt::tensor_report& t = r->tensors[0];
+        CHECK(t.transform == qnt::input_transform::outliers);
+        CHECK(t.outliers == std::vector<std::uint32_t>{5, 95});
+        CHECK(t.report.outliers == 2);
+        CHECK(t.report.outlier_share() == 2.0 / 96);
+        CHECK(t.report.bytes == qnt::storage_bytes<qnt::nf4<64>>(48, 96) + 2 * (48 * 2 + 4));
+        CHECK(t.report.bits.streamed ==
+              Approx(8.0 * double(qnt::streamed_bytes(qnt::info_of<qnt::nf4<64>>, {48, 96, 64}) + 2 * (48 * 2 + 4)) / (48 * 96)));
+        CHECK(r->bytes == t.report.bytes + qnt::storage_bytes<qnt::int8_channel>(48, 96) + 48 * 4);
+        CHECK(r->tensors[1].report.outliers == 0);
+    }
+    const auto direct =
+        qnt::quantize(qnt::matrix_view<const float>{w.data(), 96, 48}.transposed(), qnt::use<qnt::nf4<64>>, {.outliers = report.tensors[0].outliers})
+            .value();
+    const auto archive = qnt::archive::map(path).value();
+    REQUIRE(archive.verify());
+    std::vector<float> x = test::random_floats(96, 3), a(48), b(48);
+    qnt::gemv(std::span<float>(a), std::span<const float>(x), direct.view());
+    qnt::gemv(std::span<float>(b), std::span<const float>(x), archive.get_any("fc").value());
+    CHECK(test::same_bits(a, b));
+
+    // What is stored with outliers is taken over where outliers are asked for, whatever the threshold was, and decoded where they are not.
+    qnt::checkpoint_tensor stored{.name = "fc", .shape = {48, 96}, .read = [] { return w; }, .packed_format = qnt::use<qnt::nf4<64>>};
+    stored.packed_transform = qnt::input_transform::outliers;
+    stored.packed_outliers = 2;
+    stored.read_packed = [&]() -> qnt::result<qnt::any_matrix> {
+        return qnt::quantize(qnt::matrix_view<const float>{w.data(), 48, 96}, qnt::use<qnt::nf4<64>>, {.outliers = report.tensors[0].outliers});
+    };
+    const auto taken = qnt::quantize_model({stored}, policy, folder / "taken.qnt").value().tensors[0];
+    CHECK(taken.lossless);
+    CHECK(taken.report.outliers == 2);
+    CHECK(qnt::archive::map(folder / "taken.qnt")->tensors()[0].outliers == 2);
+    const auto plain = qnt::quantize_model({stored}, {{"*", qnt::use<qnt::nf4<64>>}}, folder / "plain.qnt").value().tensors[0];
+    CHECK_FALSE(plain.lossless);
+    CHECK(plain.transform == qnt::input_transform::none);
+    stored.packed_outliers = 3;  // not what comes
+    CHECK_FALSE(qnt::quantize_model({stored}, policy, folder / "refused.qnt"));
+}

@@ -17,6 +17,7 @@
 // Opening checks the header, the index, their checksums and every length against the file, so that no view reaches outside of it.
 // verify() reads the data too: one CRC-32C per MiB, and numbers that no writer makes. docs/file-format.md has the byte tables.
 #pragma once
+#include <array>
 #include <optional>
 #include <set>
 
@@ -43,17 +44,23 @@ inline result<void> verify_archive(std::span<const archive_tensor> tensors, std:
             return bad_archive("tensor " + in_quotes(t.name) + ": the bytes before it" + offset(end) + "must be zero");
         QNT_TRY(check_panel_values(t));
         QNT_TRY(check_columns(t));
+        QNT_TRY(check_outlier_values(t));
         end = t.data.data() + t.data.size();
     }
     return {};
 }
 
-// A matrix as a tensor, its columns beside the data; one of an impossible shape has no data.
+// A matrix as a tensor, its columns and outliers beside the data; one of an impossible shape has no data.
 inline archive_tensor archive_tensor_of(std::string name, const any_view<layout::panels>& w) {
     archive_tensor t{std::move(name), {w.format, w.shape.group}, archive_layout::panels, {w.shape.rows, w.shape.cols}, {}, {}, w.transform(), {}};
     if (w.columns) t.columns = {w.columns, w.shape.cols};
+    if (!w.outliers.empty()) {
+        t.columns = w.outliers.columns;
+        t.outliers = w.outliers.count();
+        t.outlier_values = {w.outliers.values, outlier_values<layout::panels>(w.shape.rows, t.outliers)};
+    }
     std::size_t bytes = 0;
-    if (tensor_bytes_of(t, bytes)) t.data = {w.data, bytes - t.columns.size_bytes()};
+    if (panel_bytes_of(t.format, t.shape, bytes)) t.data = {w.data, bytes};
     return t;
 }
 
@@ -80,7 +87,7 @@ public:
     result<void> verify(executor_ref executor = {}) const;
 
     // What follows points into the file and is valid as long as this object. Errors: not_found, invalid_argument (something else),
-    // corrupt (columns that are no permutation).
+    // corrupt (columns that are no permutation, outliers that are not ascending).
     result<const archive_tensor*> find(std::string_view name) const;
     template <format_type F>
         requires is_static_group<F>
@@ -88,7 +95,7 @@ public:
         const auto w = find_panels(name, detail::format_name(format_of<F>()));
         if (!w) return w.error();
         if (w->columns) return fail({errc::invalid_argument, "tensor " + in_quotes(name) + " has its columns permuted, which get_any() can show"});
-        return packed_view<F>{w->shape, w->data};
+        return packed_view<F>{w->shape, w->data, w->outliers};
     }
     result<any_view<layout::panels>> get_any(std::string_view name) const { return find_panels(name, ""); }
     // The numbers of an array, row-major.
@@ -118,10 +125,11 @@ private:
 // declared first. After an error of write() or finish() only begin() is of use; without finish() nothing is left of the file.
 class archive_writer {
 public:
-    // One more tensor; only before begin(). Errors: invalid_argument (a name that was declared, is not UTF-8 or longer than 64 KiB; a
-    // shape that cannot be), unsupported (a format of your own: no name would tell a reader what it is).
+    // One more tensor; only before begin(). outliers: how many columns, where that is the transform. Errors: invalid_argument (a name that
+    // was declared, is not UTF-8 or longer than 64 KiB; a shape that cannot be), unsupported (a format of your own: no name would tell a
+    // reader what it is).
     result<void> declare(std::string name, const any_format& format, archive_layout layout, std::vector<std::size_t> shape,
-                         input_transform transform = input_transform::none);
+                         input_transform transform = input_transform::none, std::size_t outliers = 0);
 
     // Text beside the tensors: where the weights come from, how they were quantized. The last value of a key counts. Only before
     // begin(). Errors: invalid_argument (not UTF-8, or longer than 2 GiB).
@@ -133,7 +141,7 @@ public:
     // The bytes of the next tensor, in the order of the declarations. The executor computes the checksums. Errors: io,
     // invalid_argument (another tensor's turn, or not what was declared).
     result<void> write(std::string_view name, std::span<const std::byte> bytes, executor_ref executor = {}) {
-        return write_parts(name, bytes, {}, executor);
+        return write_parts(name, {bytes, {}, {}}, executor);
     }
     result<void> write(std::string_view name, const any_view<layout::panels>& w, executor_ref executor = {});
     result<void> write(std::string_view name, std::span<const float> values, executor_ref executor = {}) {
@@ -190,13 +198,16 @@ private:
                            {}});
     }
     result<void> add_tensor(archive_tensor t);
-    result<void> write_parts(std::string_view name, std::span<const std::byte> data, std::span<const std::uint32_t> columns, executor_ref executor);
+    using data_parts = std::array<std::span<const std::byte>, 3>;  // that lie behind each other in the file
+    static data_parts parts_of(const archive_tensor& t) { return {t.data, std::as_bytes(t.outlier_values), std::as_bytes(t.columns)}; }
+    static std::size_t bytes_of(const data_parts& parts) { return parts[0].size() + parts[1].size() + parts[2].size(); }
+    result<void> write_parts(std::string_view name, const data_parts& parts, executor_ref executor);
     result<void> write_as(const archive_tensor& t, executor_ref executor);  // of an array the shape is that of its declaration
     static error fail(std::string_view name, const std::string& what, errc code = errc::invalid_argument) {
         return {code, "archive_writer: tensor " + in_quotes(name) + ": " + what};
     }
 
-    std::vector<archive_tensor> tensors_;  // data and columns: of added ones, borrowed
+    std::vector<archive_tensor> tensors_;  // data, columns and outliers: of added ones, borrowed
     std::set<std::string, std::less<>> names_;
     std::vector<any_matrix> owned_;
     archive_metadata metadata_;
@@ -246,7 +257,10 @@ inline result<any_view<layout::panels>> archive::find_panels(std::string_view na
     if (!t) return t.error();
     const archive_tensor& w = **t;
     if (const auto r = detail::check_columns(w); !r) return fail(r.error());
-    return any_view<layout::panels>{w.format.info, w.format.shape(w.shape[0], w.shape[1]), w.data.data(), w.columns.data()};
+    any_view<layout::panels> view{w.format.info, w.format.shape(w.shape[0], w.shape[1]), w.data.data()};
+    if (w.transform == input_transform::permutation) view.columns = w.columns.data();
+    if (w.transform == input_transform::outliers) view.outliers = {w.columns, w.outlier_values.data()};
+    return view;
 }
 
 inline result<std::vector<float>> archive::read_f32(std::string_view name) const {
@@ -259,16 +273,17 @@ inline result<std::vector<float>> archive::read_f32(std::string_view name) const
 }
 
 inline result<void> archive_writer::declare(std::string name, const any_format& format, archive_layout layout, std::vector<std::size_t> shape,
-                                            input_transform transform) {
+                                            input_transform transform, std::size_t outliers) {
     constexpr std::size_t most = std::size_t{1} << 48;  // its checksums are counted with 32 bits, as bytes
-    archive_tensor t{std::move(name), format, layout, std::move(shape), {}, {}, transform, {}};
+    archive_tensor t{std::move(name), format, layout, std::move(shape), {}, {}, transform, {}, outliers};
     if (file_) return fail(t.name, "is declared after begin()");
     if (t.name.size() > 0xffff || !is_utf8(t.name)) return fail(t.name, "the name must be UTF-8 of at most 65535 bytes");
     const auto known = any_format::parse(format.name());
     if (!known || !(*known == format)) return fail(t.name, "an archive cannot name its format " + in_quotes(format.name()), errc::unsupported);
     std::size_t bytes = 0;
     if (t.shape.size() > 0xffff || !detail::tensor_bytes_of(t, bytes) || bytes > most)
-        return fail(t.name, "shape " + detail::archive_shape_text(t.shape) + " is impossible for " + format.name());
+        return fail(t.name, "shape " + detail::archive_shape_text(t.shape) + " is impossible for " + format.name() +
+                                (outliers ? " with " + std::to_string(outliers) + " outlier columns" : ""));
     if (!names_.insert(t.name).second) return fail(t.name, "was added before");
     tensors_.push_back(std::move(t));
     return {};
@@ -303,37 +318,38 @@ inline result<void> archive_writer::begin(const std::string& path) {
     return {};
 }
 
-inline result<void> archive_writer::write_parts(std::string_view name, std::span<const std::byte> data, std::span<const std::uint32_t> columns,
-                                                executor_ref executor) {
+inline result<void> archive_writer::write_parts(std::string_view name, const data_parts& parts, executor_ref executor) {
     if (!file_) return fail(name, "is written before begin()");
     if (written_ == tensors_.size() || tensors_[written_].name != name)
         return fail(name, written_ == tensors_.size() ? "all declared tensors are written" : "the next one is " + in_quotes(tensors_[written_].name));
     archive_tensor& t = tensors_[written_];
-    const std::size_t bytes = data.size() + columns.size_bytes();
+    const std::size_t bytes = bytes_of(parts);
     if (const std::size_t needed = detail::tensor_bytes_of(t); bytes != needed)
         return fail(name, "has " + std::to_string(bytes) + " bytes, shape " + detail::archive_shape_text(t.shape) + " of " + t.format.name() +
                               " needs " + std::to_string(needed));
-    t.checksums = detail::chunk_checksums(data, executor);
-    detail::extend_checksums(t.checksums, data.size(), std::as_bytes(columns));
+    t.checksums = detail::chunk_checksums(parts[0], executor);
+    detail::extend_checksums(t.checksums, parts[0].size(), parts[1]);
+    detail::extend_checksums(t.checksums, parts[0].size() + parts[1].size(), parts[2]);
     QNT_TRY(file_->pad_to(line_bytes));
-    QNT_TRY(file_->write(data));
-    QNT_TRY(file_->write(std::as_bytes(columns)));
+    for (const auto& part : parts) QNT_TRY(file_->write(part));
     ++written_;
     return {};
 }
 
 inline result<void> archive_writer::write_as(const archive_tensor& t, executor_ref executor) {
-    if (written_ == tensors_.size() || tensors_[written_].name != t.name) return write_parts(t.name, t.data, t.columns, executor);  // which says so
+    if (written_ == tensors_.size() || tensors_[written_].name != t.name) return write_parts(t.name, parts_of(t), executor);  // which says so
     const archive_tensor& declared = tensors_[written_];
     const auto text = [](const archive_tensor& x) {
-        const bool is_permuted = x.transform == input_transform::permutation;
-        return x.format.name() + ' ' + detail::archive_shape_text(x.shape) + (is_permuted ? " with permuted columns" : "");
+        return x.format.name() + ' ' + detail::archive_shape_text(x.shape) +
+               (x.transform == input_transform::permutation ? " with permuted columns"
+                : x.transform == input_transform::outliers  ? " with " + std::to_string(x.outliers) + " outlier columns"
+                                                            : "");
     };
     const bool is_shape_known = t.layout == archive_layout::panels;
-    if (t.layout != declared.layout || !(t.format == declared.format) || t.transform != declared.transform ||
+    if (t.layout != declared.layout || !(t.format == declared.format) || t.transform != declared.transform || t.outliers != declared.outliers ||
         (is_shape_known && t.shape != declared.shape))
         return fail(t.name, "is " + text(t) + ", declared was " + text(declared));
-    return write_parts(t.name, t.data, t.columns, executor);
+    return write_parts(t.name, parts_of(t), executor);
 }
 
 inline result<void> archive_writer::write(std::string_view name, const any_view<layout::panels>& w, executor_ref executor) {
@@ -352,11 +368,12 @@ inline result<void> archive_writer::finish() {
 
 inline result<void> archive_writer::add_tensor(archive_tensor t) {
     std::size_t bytes = 0;
-    if (detail::tensor_bytes_of(t, bytes) && bytes != t.data.size() + t.columns.size_bytes())
+    if (detail::tensor_bytes_of(t, bytes) && bytes != bytes_of(parts_of(t)))
         return fail(t.name, "shape " + detail::archive_shape_text(t.shape) + " does not fit its " + std::to_string(t.data.size()) + " bytes");
-    QNT_TRY(declare(std::move(t.name), t.format, t.layout, std::move(t.shape), t.transform));
+    QNT_TRY(declare(std::move(t.name), t.format, t.layout, std::move(t.shape), t.transform, t.outliers));
     tensors_.back().data = t.data;
     tensors_.back().columns = t.columns;
+    tensors_.back().outlier_values = t.outlier_values;
     return {};
 }
 
@@ -373,7 +390,7 @@ inline result<void> archive_writer::add(std::string name, any_matrix&& w) {
 inline result<void> archive_writer::finish(const std::string& path, executor_ref executor) {
     const auto write_all = [&]() -> result<void> {
         QNT_TRY(begin(path));
-        for (const archive_tensor& t : tensors_) QNT_TRY(write_parts(t.name, t.data, t.columns, executor));
+        for (const archive_tensor& t : tensors_) QNT_TRY(write_parts(t.name, parts_of(t), executor));
         return finish();
     };
     const auto r = write_all();

@@ -31,7 +31,9 @@ struct archive_tensor {
     std::span<const std::byte> data;       // in place, begins on a 64-byte line
     std::vector<std::uint32_t> checksums;  // CRC-32C of each MiB of data
     input_transform transform = input_transform::none;
-    std::span<const std::uint32_t> columns = {};  // of a permutation, the end of data; not checked by opening
+    std::span<const std::uint32_t> columns = {};  // of a permutation or the outliers, the end of data; not checked by opening
+    std::size_t outliers = 0;                     // how many
+    std::span<const f16> outlier_values = {};     // in data, before their columns
 };
 
 using archive_metadata = std::vector<std::pair<std::string, std::string>>;
@@ -113,11 +115,18 @@ inline bool array_bytes_of(const any_format& format, std::span<const std::size_t
     return format.info.is_dense();
 }
 
+// Of one outlier column: its values in panels, and its index.
+constexpr std::size_t outlier_bytes(std::size_t rows) { return outlier_values<layout::panels>(rows, 1) * sizeof(f16) + sizeof(std::uint32_t); }
+
 inline bool tensor_bytes_of(const archive_tensor& t, std::size_t& bytes) {
     if (t.layout == archive_layout::array) return t.transform == input_transform::none && array_bytes_of(t.format, t.shape, bytes);
     if (!panel_bytes_of(t.format, t.shape, bytes)) return false;
     if (t.transform == input_transform::none) return true;
-    return t.shape[1] <= std::size_t{1} << 32 && !__builtin_add_overflow(bytes, t.shape[1] * sizeof(std::uint32_t), &bytes);
+    if (t.shape[1] > std::size_t{1} << 32) return false;  // of a column's index
+    if (t.transform == input_transform::permutation) return !__builtin_add_overflow(bytes, t.shape[1] * sizeof(std::uint32_t), &bytes);
+    std::size_t more = 0;
+    return !t.format.info.is_dense() && t.outliers > 0 && t.outliers <= t.shape[1] &&
+           !__builtin_mul_overflow(t.outliers, outlier_bytes(t.shape[0]), &more) && !__builtin_add_overflow(bytes, more, &bytes);
 }
 
 // Where it is known to be possible.
@@ -224,11 +233,12 @@ inline result<archive_tensor> read_archive_tensor(index_cursor& in, std::span<co
     t.layout = static_cast<archive_layout>(in.number<std::uint8_t>());
     if (t.layout > archive_layout::panels) return bad_field(t, "layout", layout_at, std::to_string(int(t.layout)) + " is unknown");
     const int transform = in.number<std::uint8_t>();
-    if (transform > int(input_transform::permutation))
-        return bad_field(t, "input_transform", layout_at + 1, std::to_string(transform) + " is unknown");
+    if (transform > int(input_transform::outliers)) return bad_field(t, "input_transform", layout_at + 1, std::to_string(transform) + " is unknown");
     t.transform = static_cast<input_transform>(transform);
     if (t.transform != input_transform::none && t.layout != archive_layout::panels)
         return bad_field(t, "input_transform", layout_at + 1, std::to_string(transform) + " is for matrices in panels only");
+    if (t.transform == input_transform::outliers && t.format.info.is_dense())
+        return bad_field(t, "input_transform", layout_at + 1, std::to_string(transform) + " is for matrices with codes only");
     const std::size_t rank = in.number<std::uint16_t>();
     for (std::size_t i = 0; i < rank && in.ok(); ++i) t.shape.push_back(in.number<std::uint64_t>());
     if (!in.ok()) return truncated();
@@ -237,6 +247,10 @@ inline result<archive_tensor> read_archive_tensor(index_cursor& in, std::span<co
     const std::uint64_t offset = in.number<std::uint64_t>(), bytes = in.number<std::uint64_t>();
     std::size_t needed = 0;
     if (!in.ok()) return truncated();
+    if (std::size_t panels = 0; t.transform == input_transform::outliers && panel_bytes_of(t.format, t.shape, panels)) {
+        const std::size_t more = bytes > panels ? (bytes - panels) / outlier_bytes(t.shape[0]) : 0;  // the number of them that may be right
+        t.outliers = std::clamp<std::size_t>(more, 1, t.shape[1]);
+    }
     if (!tensor_bytes_of(t, needed))
         return bad_field(t, "shape", layout_at + 4, archive_shape_text(t.shape) + " is impossible for " + std::string(text));
     if (bytes != needed)
@@ -247,9 +261,11 @@ inline result<archive_tensor> read_archive_tensor(index_cursor& in, std::span<co
         return bad_field(t, "offset", offset_at, std::to_string(offset) + ", must be " + std::to_string(next));
     if (offset > file.size() || bytes > file.size() - offset) return bad_field(t, "offset", offset_at, "the data end behind the file");
     t.data = file.subspan(offset, bytes);
-    if (t.transform == input_transform::permutation) {  // panels are whole lines, so that the indices are aligned
-        const std::size_t cols = t.shape[1];
-        t.columns = {reinterpret_cast<const std::uint32_t*>(t.data.data() + (bytes - cols * sizeof(std::uint32_t))), cols};
+    if (t.transform != input_transform::none) {  // panels are whole lines, outliers half a line each, so that what follows is aligned
+        const std::size_t n = t.transform == input_transform::permutation ? t.shape[1] : t.outliers, at = bytes - n * sizeof(std::uint32_t);
+        const std::size_t values = outlier_values<layout::panels>(t.shape[0], t.outliers);
+        t.columns = {reinterpret_cast<const std::uint32_t*>(t.data.data() + at), n};
+        t.outlier_values = {reinterpret_cast<const f16*>(t.data.data() + at - values * sizeof(f16)), values};
     }
     for (std::size_t n = ceil_div(bytes, archive_chunk); n-- > 0 && in.ok();) t.checksums.push_back(in.number<std::uint32_t>());
     if (!in.ok()) return truncated();
@@ -331,9 +347,25 @@ inline std::string encode_archive_front(std::span<const archive_tensor> tensors,
 }
 
 inline result<void> check_columns(const archive_tensor& t) {
-    if (is_permutation(t.columns)) return {};
+    const bool are_outliers = t.transform == input_transform::outliers;
+    if (are_outliers ? is_ascending(t.columns, t.shape[1]) : is_permutation(t.columns)) return {};
     return bad_archive("tensor " + in_quotes(t.name) + ": its column indices (byte offset in the tensor " +
-                       std::to_string(t.data.size() - t.columns.size_bytes()) + ") are no permutation");
+                       std::to_string(t.data.size() - t.columns.size_bytes()) + ") are " +
+                       (are_outliers ? "not ascending columns of it" : "no permutation"));
+}
+
+// Values of outlier columns that no writer makes: one that is not finite, or that lies beyond the rows of the matrix and is not zero.
+inline result<void> check_outlier_values(const archive_tensor& t) {
+    for (std::size_t i = 0; i < t.outlier_values.size(); ++i) {
+        const std::size_t row = i / (panel_rows * t.outliers) * panel_rows + i % panel_rows;
+        const bool is_good = row < t.shape[0] ? is_finite(float(t.outlier_values[i])) : t.outlier_values[i] == f16();
+        if (is_good) continue;
+        const auto* at = reinterpret_cast<const std::byte*>(&t.outlier_values[i]);
+        return bad_archive("tensor " + in_quotes(t.name) + ": row " + std::to_string(row) + ", outlier " +
+                           std::to_string(i / panel_rows % t.outliers) + " (byte offset in the tensor " + std::to_string(at - t.data.data()) +
+                           "): " + (row < t.shape[0] ? "the value is not finite" : "padding is not zero"));
+    }
+    return {};
 }
 
 // Values in panels that no writer makes and kernels need not expect: a scale that is not finite, a zero point beyond its bits, the

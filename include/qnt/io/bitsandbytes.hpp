@@ -264,7 +264,7 @@ result<std::vector<named_array>> write_blocks(const std::string& name, matrix_vi
     const rows_layout at(f, s);
     const std::size_t elements = w.rows * w.cols, blocks = at.scale_count(f, s);
     const auto section_of = [&](const section& part, std::size_t bytes) {
-        const std::byte* begin = buffer->data() + part.begin;
+        const std::byte* begin = buffer->codes.data() + part.begin;
         return std::vector<std::byte>(begin, begin + bytes);
     };
     std::vector<std::byte> codes = section_of(at.codes, at.codes.bytes);
@@ -280,7 +280,7 @@ result<std::vector<named_array>> write_blocks(const std::string& name, matrix_vi
         const std::size_t outer = ceil_div(blocks, nested_block);
         out.push_back({name + ".nested_absmax", safetensors_dtype::f32, {outer}, section_of(at.outer, outer * sizeof(float))});
         out.push_back({name + ".nested_quant_map", safetensors_dtype::f32, {256}, bytes_of_values<float>(dynamic_u8::values)});
-        std::memcpy(&offset, buffer->data() + at.outer.end() - sizeof offset, sizeof offset);
+        std::memcpy(&offset, buffer->codes.data() + at.outer.end() - sizeof offset, sizeof offset);
     }
     const std::string state = quant_state_text(o, shape, offset);
     out.push_back({name + ".quant_state.bitsandbytes__" + name_of(o.kind),
@@ -313,7 +313,7 @@ inline result<std::vector<named_array>> write_int8(const std::string& name, cons
     if (!buffer) return error{buffer.error().code, "tensor " + in_quotes(name) + ": " + buffer.error().message};
     const std::string prefix = name.substr(0, name.size() - std::string_view("weight").size());
     std::vector<named_array> out;
-    out.push_back({name, safetensors_dtype::i8, {w.rows, w.cols}, {buffer->data(), buffer->data() + elements}});
+    out.push_back({name, safetensors_dtype::i8, {w.rows, w.cols}, {buffer->codes.data(), buffer->codes.data() + elements}});
     out.push_back({prefix + "SCB", safetensors_dtype::f32, {w.rows}, bytes_of_values<float>(absmax)});
     out.push_back({prefix + "weight_format", safetensors_dtype::u8, {}, {std::byte{0}}});
     return out;

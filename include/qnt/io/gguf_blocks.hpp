@@ -505,7 +505,9 @@ inline result<std::vector<std::byte>> gguf_encode(const any_view<layout::panels>
     if (!type)
         return error{errc::unsupported,
                      "qnt::gguf_encode: GGUF has no type for " + format.name() + "; it has for f32, f16, bf16, int8:32 and int4:32"};
-    if (w.columns) return error{errc::unsupported, "qnt::gguf_encode: GGUF has no place for permuted columns; dequantize and quantize the matrix"};
+    if (w.transform() != input_transform::none)
+        return error{errc::unsupported, std::string("qnt::gguf_encode: GGUF has no place for ") + (w.columns ? "permuted" : "outlier") +
+                                            " columns; dequantize and quantize the matrix"};
     const gguf_type_info& t = *find_gguf_type(std::uint32_t(*type));
     if (w.shape.cols % t.block != 0)
         return error{errc::unsupported, "qnt::gguf_encode: rows of " + std::to_string(w.shape.cols) + " numbers are not whole blocks of " +

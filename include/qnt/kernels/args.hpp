@@ -44,6 +44,15 @@ struct gemm_args {
     qnt::epilogue epilogue;
 };
 
+// The product of the codes, and what is to be added to it: see packed/outliers.hpp.
+struct outlier_args {
+    const float* product;        // [M, N]
+    const float* x;              // [M, count]: of the outlier columns
+    const std::uint8_t* values;  // f16 [panels, count, 16]
+    std::size_t count;
+    gemm_args out;  // n, y and its epilogue
+};
+
 // Panels [panel_begin, panel_end) of w against rows [row_begin, row_end) of x.
 using gemm_function = void (*)(const gemm_args&, std::size_t panel_begin, std::size_t panel_end, std::size_t row_begin, std::size_t row_end) noexcept;
 

@@ -27,6 +27,9 @@
 #define QNT_FLOAT_ISAS_ONLY
 #define QNT_ISA_FILE "../kernels/activations.inl"
 #include "../isa/foreach.hpp"
+#define QNT_FLOAT_ISAS_ONLY
+#define QNT_ISA_FILE "../kernels/outliers.inl"
+#include "../isa/foreach.hpp"
 #include "compiled.hpp"
 
 // One entry per instruction set of this architecture, in the order of isa::id.
@@ -45,6 +48,8 @@ template <operand_family Family, bool Zero> inline constexpr gemm_function exact
 
 inline constexpr decltype(&isa::scalar::quantize_activation_row) quantize_activation_row[isa::count] =
     QNT_FLOAT_ISA_OF_EVERY(quantize_activation_row);
+
+inline constexpr decltype(&isa::scalar::add_outliers) add_outliers[isa::count] = QNT_FLOAT_ISA_OF_EVERY(add_outliers);
 
 #define QNT_ENTRY_VALUE(name, value) qnt::isa::name::value,
 inline constexpr int operand_bias[isa::count] = {QNT_ISAS(QNT_ENTRY_VALUE, ops::bias)};

@@ -77,11 +77,15 @@ inline result<std::vector<float>> read_panels(const archive& file, const std::st
     return values;
 }
 
-inline result<any_matrix> copy_panels(const archive_tensor& t) {
-    auto bytes = aligned_buffer::allocate(t.data.size());
+inline result<any_matrix> copy_panels(const archive& file, const archive_tensor& t) {
+    const auto w = file.get_any(t.name);  // its columns are checked
+    if (!w) return w.error();
+    auto bytes = aligned_buffer::allocate(streamed_bytes(w->format, w->shape));
     if (!bytes) return bytes.error();
-    std::memcpy(bytes->data(), t.data.data(), t.data.size());
-    return any_matrix(t.format, t.format.shape(t.shape[0], t.shape[1]), std::move(*bytes), {t.columns.begin(), t.columns.end()});
+    std::memcpy(bytes->data(), w->data, bytes->size());
+    std::vector<std::uint32_t> columns(t.columns.begin(), t.columns.end());
+    if (t.transform != input_transform::outliers) return any_matrix(t.format, w->shape, std::move(*bytes), std::move(columns));
+    return any_matrix(t.format, w->shape, std::move(*bytes), outlier_columns{std::move(columns), {t.outlier_values.begin(), t.outlier_values.end()}});
 }
 
 }  // namespace QNT_BASELINE
@@ -138,7 +142,8 @@ inline result<void> checkpoint_file::add(std::shared_ptr<const archive> file, ex
         if (!c.is_array) {
             c.packed_format = t.format;
             c.packed_transform = t.transform;
-            c.read_packed = [&t, file] { return detail::copy_panels(t); };
+            c.packed_outliers = t.outliers;
+            c.read_packed = [&t, file] { return detail::copy_panels(*file, t); };
         }
         tensors_.push_back(std::move(c));
     }

@@ -33,7 +33,10 @@ struct checkpoint_tensor {
     // [rows, cols] as stored, whatever `transposed` says. The error unsupported: it is not, though it looked like it; it is read and quantized
     // (not lossless, says the report), unless it was to have a transform.
     std::function<result<any_matrix>()> read_packed = nullptr;
+    std::size_t packed_outliers = 0;      // how many columns, where that is the transform
     std::vector<std::string> parts = {};  // names of the tensors of the file that it is stored as, where they are several
+    // The largest magnitude of each of its inputs, [in], over some text: what outlier columns are chosen by. Empty: not known.
+    std::vector<float> input_absmax = {};
 };
 using checkpoint = std::vector<checkpoint_tensor>;
 
@@ -44,7 +47,8 @@ struct tensor_report {
     bool kept = false;      // not a matrix: numbers as they were, in `format`
     bool lossless = false;  // codes and scales of the checkpoint as they were; in a plan: as far as is known before they are read
     input_transform transform = input_transform::none;
-    quantization_report report;  // of matrices; of kept tensors the bytes only
+    quantization_report report;                // of matrices; of kept tensors the bytes only
+    std::vector<std::uint32_t> outliers = {};  // columns to keep as f16; not those of codes that are taken over
 };
 
 struct model_report {
@@ -74,15 +78,28 @@ inline result<std::size_t> elements_of(const checkpoint_tensor& t) {
 
 // What becomes of a tensor, as far as its name and shape say.
 inline result<tensor_report> plan_tensor(const checkpoint_tensor& t, const policy& rules) {
-    const auto format = rules.format_for(t.name);
-    if (!format) return format.error();
+    const auto rule = rules.rule_for(t.name);
+    if (!rule) return rule.error();
+    const any_format* const format = &rule->format;
     const auto elements = elements_of(t);
     if (!elements) return elements.error();
     tensor_report r{t.name, t.shape, *format, t.is_array || t.shape.size() != 2, false, {}, {}};
     if (r.kept && !format->info.is_dense()) r.format = format_of<dense_format<float>>();
     if (!r.kept && t.transposed) std::swap(r.shape[0], r.shape[1]);
-    r.lossless = !r.kept && !t.transposed && t.read_packed && t.packed_format == *format;
+    const bool wants_outliers = !r.kept && rule->outliers != 0;
+    r.lossless = !r.kept && !t.transposed && t.read_packed && t.packed_format == *format &&
+                 wants_outliers == (t.packed_transform == input_transform::outliers);
     if (r.lossless) r.transform = t.packed_transform;
+    if (wants_outliers && !r.lossless) {
+        if (t.input_absmax.size() != r.shape[1])
+            return error{errc::invalid_argument,
+                         rule->format_name() + " chooses columns by the largest magnitude of their inputs, and " +
+                             (t.input_absmax.empty()
+                                  ? "nothing says what that is: run the model over a text (calibrate) first"
+                                  : "there are " + std::to_string(t.input_absmax.size()) + " for the " + std::to_string(r.shape[1]) + " columns")};
+        r.outliers = pick_outliers(t.input_absmax, rule->outliers);
+        if (!r.outliers.empty()) r.transform = input_transform::outliers;
+    }
     std::size_t bytes = 0;
     if (!(r.kept ? array_bytes_of(r.format, r.shape, bytes) : panel_bytes_of(r.format, r.shape, bytes)))
         return error{errc::invalid_argument, "shape " + archive_shape_text(r.shape) + " is impossible for " + r.format.name()};
@@ -90,8 +107,11 @@ inline result<tensor_report> plan_tensor(const checkpoint_tensor& t, const polic
         r.report.bytes = bytes;
     } else {
         const packed_shape shape = format->shape(r.shape[0], r.shape[1]);
-        r.report.bytes = stored_bytes(format->info, shape);
-        r.report.bits = bits_per_weight(format->info, shape);
+        const std::size_t outliers = r.lossless ? t.packed_outliers : r.outliers.size();
+        r.report.cols = shape.cols;
+        r.report.outliers = outliers;
+        r.report.bytes = stored_bytes(format->info, shape, outliers);
+        r.report.bits = bits_per_weight(format->info, shape, outliers);
         r.report.groups = rows_layout::scale_count(format->info, shape);
     }
     return r;
@@ -123,8 +143,8 @@ inline result<std::vector<float>> read_all(const checkpoint_tensor& t) {
 inline result<any_matrix> take_packed(const checkpoint_tensor& t, tensor_report& plan) {
     auto packed = t.read_packed();
     if (!packed) return packed;
-    if (!(packed->format() == plan.format) || packed->view().transform() != plan.transform || packed->rows() != plan.shape[0] ||
-        packed->cols() != plan.shape[1])
+    if (!(packed->format() == plan.format) || packed->view().transform() != plan.transform || packed->outliers().count() != plan.report.outliers ||
+        packed->rows() != plan.shape[0] || packed->cols() != plan.shape[1])
         return error{errc::invalid_argument, "the loader read " + packed->format().name() + " " + shape_text(packed->rows(), packed->cols()) +
                                                  ", it says " + plan.format.name() + " " + archive_shape_text(plan.shape)};
     plan.report.rows = packed->rows();
@@ -145,7 +165,8 @@ inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, tensor_rep
     const auto values = read_all(t);
     if (!values) return values.error();
     const matrix_view<const float> stored{values->data(), t.shape[0], t.shape[1]};
-    return quantize(t.transposed ? stored.transposed() : stored, plan.format, {.strict = strict, .report = &plan.report}, executor);
+    return quantize(t.transposed ? stored.transposed() : stored, plan.format, {.strict = strict, .report = &plan.report, .outliers = plan.outliers},
+                    executor);
 }
 
 // One tensor as planned into the archive, whose turn it is.
@@ -201,7 +222,8 @@ inline result<model_report> quantize_model(const checkpoint& in, const policy& r
     archive_writer out;
     for (std::size_t i = 0; i < in.size(); ++i) {
         const tensor_report& r = report->tensors[i];
-        const auto declared = out.declare(r.name, r.format, r.kept ? archive_layout::array : archive_layout::panels, r.shape, r.transform);
+        const auto declared =
+            out.declare(r.name, r.format, r.kept ? archive_layout::array : archive_layout::panels, r.shape, r.transform, r.report.outliers);
         if (!declared) return detail::of_tensor(in[i], declared.error());
     }
     QNT_TRY(out.set_metadata("policy", rules.to_json()));

@@ -118,18 +118,22 @@ constexpr packed_shape shape_of(std::size_t rows, std::size_t cols)
 }
 
 // Bytes of the information itself (layout::rows without its alignment), and bytes the processor reads in a product (panels: padding
-// and expanded nested scales included).
-constexpr std::size_t stored_bytes(const format_info& f, const packed_shape& s) { return rows_layout(f, s).payload_bytes(); }
-constexpr std::size_t streamed_bytes(const format_info& f, const packed_shape& s) { return panel_layout(f, s).buffer_bytes(); }
+// and expanded nested scales included). outliers: columns kept as f16 as well, see outliers.hpp.
+constexpr std::size_t stored_bytes(const format_info& f, const packed_shape& s, std::size_t outliers = 0) {
+    return rows_layout(f, s).payload_bytes() + outliers * (s.rows * sizeof(f16) + sizeof(std::uint32_t));
+}
+constexpr std::size_t streamed_bytes(const format_info& f, const packed_shape& s, std::size_t outliers = 0) {
+    return panel_layout(f, s).buffer_bytes() + outliers * (round_up(s.rows, panel_rows) * sizeof(f16) + sizeof(std::uint32_t));
+}
 
 template <format_type F> constexpr std::size_t storage_bytes(std::size_t rows, std::size_t cols) {
     return stored_bytes(info_of<F>, shape_of<F>(rows, cols));
 }
 
-constexpr bits_per_weight_pair bits_per_weight(const format_info& f, const packed_shape& s) {
+constexpr bits_per_weight_pair bits_per_weight(const format_info& f, const packed_shape& s, std::size_t outliers = 0) {
     const double n = double(s.rows) * double(s.cols);
     if (n == 0) return {};
-    return {8.0 * double(stored_bytes(f, s)) / n, 8.0 * double(streamed_bytes(f, s)) / n};
+    return {8.0 * double(stored_bytes(f, s, outliers)) / n, 8.0 * double(streamed_bytes(f, s, outliers)) / n};
 }
 template <format_type F> constexpr bits_per_weight_pair bits_per_weight(std::size_t rows, std::size_t cols) {
     return bits_per_weight(info_of<F>, shape_of<F>(rows, cols));

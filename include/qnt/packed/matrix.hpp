@@ -6,14 +6,16 @@
 
 #include "../core/aligned_buffer.hpp"
 #include "layout.hpp"
+#include "outliers.hpp"
 
 namespace qnt {
 
-// What happens to x before the codes multiply it (column scales and outlier columns may come). Archives carry the field, so that a reader
-// refuses what it does not know.
+// What happens to x before the codes multiply it (column scales may come). Archives carry the field, so that a reader refuses what it does
+// not know.
 enum class input_transform : std::uint8_t {
     none,
     permutation,  // the matrix's column k multiplies x[columns[k]]
+    outliers,     // some columns are multiplied apart, see outliers.hpp
 };
 
 // Borrowed bytes in one of the layouts, with the format as a value.
@@ -24,8 +26,11 @@ struct any_view {
     packed_shape shape;
     const std::byte* data = nullptr;
     const std::uint32_t* columns = nullptr;  // [cols], of a permutation
+    outlier_view outliers = {};
 
-    input_transform transform() const { return columns ? input_transform::permutation : input_transform::none; }
+    input_transform transform() const {
+        return columns ? input_transform::permutation : outliers.empty() ? input_transform::none : input_transform::outliers;
+    }
 };
 
 template <format_type F, class Layout = layout::panels>
@@ -33,10 +38,11 @@ template <format_type F, class Layout = layout::panels>
 struct packed_view {
     packed_shape shape;
     const std::byte* data = nullptr;
+    outlier_view outliers = {};
 
     std::size_t rows() const { return shape.rows; }
     std::size_t cols() const { return shape.cols; }
-    operator any_view<Layout>() const { return {info_of<F>, shape, data}; }
+    operator any_view<Layout>() const { return {info_of<F>, shape, data, nullptr, outliers}; }
 };
 
 template <format_type F, class Layout = layout::panels>
@@ -44,19 +50,22 @@ template <format_type F, class Layout = layout::panels>
 class packed_matrix {
 public:
     packed_matrix() = default;
-    packed_matrix(packed_shape shape, aligned_buffer bytes) : shape_(shape), bytes_(std::move(bytes)) {}
+    packed_matrix(packed_shape shape, aligned_buffer bytes, outlier_columns outliers = {})
+        : shape_(shape), bytes_(std::move(bytes)), outliers_(std::move(outliers)) {}
 
     std::size_t rows() const { return shape_.rows; }
     std::size_t cols() const { return shape_.cols; }
     const packed_shape& shape() const { return shape_; }
     std::span<const std::byte> bytes() const { return {bytes_.data(), bytes_.size()}; }
-    packed_view<F, Layout> view() const { return {shape_, bytes_.data()}; }
+    outlier_view outliers() const { return outliers_.view(); }
+    packed_view<F, Layout> view() const { return {shape_, bytes_.data(), outliers()}; }
     operator packed_view<F, Layout>() const { return view(); }
     operator any_view<Layout>() const { return view(); }
 
 private:
     packed_shape shape_;
     aligned_buffer bytes_;
+    outlier_columns outliers_;
 };
 
 namespace detail {
