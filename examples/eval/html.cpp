@@ -33,6 +33,11 @@ std::string heads(const std::vector<const char*>& names) {
     return s + "</tr></thead>\n";
 }
 
+std::string outliers_of(const json& size) {
+    const double share = number(size["outlier_share"]);
+    return share > 0 ? small(fixed(100 * share, 1) + " % f16") : "";
+}
+
 std::string quality_table(const rows& all) {
     const bool has_prompts = !all[0]->at("prompts").is_null();
     std::vector<const char*> names{"configuration",  "weights<br>MB",   "bits per<br>weight", "times<br>smaller",    "perplexity",          "change",
@@ -43,7 +48,7 @@ std::string quality_table(const rows& all) {
         const json &r = *row, &size = r["size"], &ppl = r["perplexity"]["nonoverlap"], &d = r["divergence"];
         const bool is_reference = r["is_reference"].get<bool>();
         s += "<tr data-c=\"" + escaped(r["name"].get<std::string>()) + "\">" + cell(escaped(label_of(r))) + cell(megabytes(size["bytes"])) +
-             cell(fixed(number(size["effective_bits"]), 2)) + cell(fixed(number(size["compression"]), 2)) +
+             cell(fixed(number(size["effective_bits"]), 2) + outliers_of(size)) + cell(fixed(number(size["compression"]), 2)) +
              cell(or_dash(ppl["ppl"], 3) + plus_minus(ppl["standard_error"], 2));
         s += cell(is_reference ? "reference" : signed_percent(number(ppl["change_percent"])) + plus_minus(ppl["change_standard_error"], 2));
         s += cell(or_dash(r["perplexity"]["stride"]["ppl"], 3));

@@ -32,13 +32,13 @@ std::string number(const json& j, int digits, double times = 1) { return j.is_nu
 std::string brief(const json& j) { return j.is_null() ? "-" : short_number(j.get<double>()); }
 
 std::string quality_table(const rows& all) {
-    std::string s = table(
-        {"configuration", "MB", "bits", "times smaller", "perplexity", "+-", "change %", "+-", "bits per byte", "perplexity, stride", "change %"});
+    std::string s = table({"configuration", "MB", "bits", "f16 columns %", "times smaller", "perplexity", "+-", "change %", "+-", "bits per byte",
+                           "perplexity, stride", "change %"});
     for (const json* r : all) {
         const json &size = (*r)["size"], &a = (*r)["perplexity"]["nonoverlap"], &b = (*r)["perplexity"]["stride"];
-        s += line({code(label_of(*r)), number(size["bytes"], 2, 1e-6), number(size["effective_bits"], 2), number(size["compression"], 2),
-                   number(a["ppl"], 4), number(a["standard_error"], 2), number(a["change_percent"], 3), number(a["change_standard_error"], 3),
-                   number(a["bits_per_byte"], 4), number(b["ppl"], 4), number(b["change_percent"], 3)});
+        s += line({code(label_of(*r)), number(size["bytes"], 2, 1e-6), number(size["effective_bits"], 2), number(size["outlier_share"], 2, 100),
+                   number(size["compression"], 2), number(a["ppl"], 4), number(a["standard_error"], 2), number(a["change_percent"], 3),
+                   number(a["change_standard_error"], 3), number(a["bits_per_byte"], 4), number(b["ppl"], 4), number(b["change_percent"], 3)});
     }
     s += "\n" + table({"configuration", "KL mean", "+-", "median", "90 %", "99 %", "99.9 %", "max", "same first %", "shared of first 5 %",
                        "probability change, rms %"});

@@ -9,11 +9,12 @@ namespace eval {
 
 inline void add_options(CLI::App& app, settings& s) {
     app.add_option("--model", s.models, "folders of Hugging Face, .safetensors or .gguf, of GPT-2s")->delimiter(',')->capture_default_str();
-    app.add_option(
-           "--formats", s.formats,
-           "f16 int8 int8_channel nf4:64 int4:32 ..., selective:N (the first N layers as int8, all else f32), file.json (a policy); f32, which "
-           "the others are compared with, is always measured")
+    app.add_option("--formats", s.formats,
+                   "f16 int8 int8_channel llmint8 nf4:64 int4:32 ..., selective:N (the first N layers as int8, all else f32), file.json (a policy); "
+                   "f32, which "
+                   "the others are compared with, is always measured")
         ->delimiter(',');
+    app.add_option("--calibrate", s.calibrate, "file of text whose inputs decide which columns llmint8 and +outliers:T keep as f16");
     app.add_option("--kv", s.kvs, "keys and values as f32, f16, int8, K+V as in f16+int8, or none (computed again for every token)")
         ->delimiter(',')
         ->capture_default_str();

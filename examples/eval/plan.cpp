@@ -59,9 +59,9 @@ named_policy policy_of(const std::string& text) {
         if (!rules) throw usage_error(text + ": " + rules.error().message);
         return {without_end(tools::name_of_file(text), ".json"), *rules};
     }
-    const auto format = qnt::any_format::parse(text);
-    if (!format) throw usage_error("--formats: " + format.error().message + "; or selective:N, or a policy's file.json");
-    return {format->name(), qnt::policy{{"*", *format}}};
+    const auto rule = qnt::policy_rule::parse("*", text);
+    if (!rule) throw usage_error("--formats: " + rule.error().message + "; or selective:N, or a policy's file.json");
+    return {rule->outliers == 0 ? rule->format_name() : text, qnt::policy{*rule}};  // llmint8 is known by this name
 }
 
 kv_choice kv_of(const std::string& text) {
@@ -193,7 +193,11 @@ std::string configuration::model_name() const { return tools::name_of_file(model
 std::vector<configuration> configurations_of(const settings& s) {
     std::vector<named_policy> policies{policy_of("f32")};  // the reference, asked for or not
     for (const std::string& f : s.formats)
-        if (named_policy p = policy_of(f); p.name != "f32") policies.push_back(std::move(p));
+        if (named_policy p = policy_of(f); p.name != "f32") {
+            if (p.rules.needs_calibration() && s.calibrate.empty())
+                throw usage_error("--formats: " + p.name + " chooses outlier columns by the inputs over a text: --calibrate FILE");
+            policies.push_back(std::move(p));
+        }
     std::vector<configuration> all;
     std::set<std::string> names;
     for (const std::string& model : s.models)
@@ -222,6 +226,8 @@ plan make_plan(const settings& s) {
     p.configurations = configurations_of(s);
     const std::string text = read_input(s.text, "--text");
     p.text = {{"name", tools::name_of_file(s.text)}, {"sha256", sha256().add(text).hex()}, {"bytes", text.size()}};
+    if (!s.calibrate.empty())
+        p.calibration = {{"name", tools::name_of_file(s.calibrate)}, {"sha256", sha256().add(read_input(s.calibrate, "--calibrate")).hex()}};
     if (!s.no_text) {
         p.prompts = read_prompts(s.prompts);
         p.prompt_file = {{"name", tools::name_of_file(s.prompts)},
@@ -261,11 +267,14 @@ json plan::protocol_of(const configuration& c) const {
     return j;
 }
 
+json plan::calibration_of(const configuration& c) const { return c.weights.needs_calibration() ? calibration : json(nullptr); }
+
 std::string plan::fingerprint_of(const configuration& c) const {
     json j;
     j["schema"] = 1;
     j["model"] = facts_of(c).identity;
     j["weights"] = c.weights.to_json();
+    j["calibration"] = calibration_of(c);
     j["format"] = c.format;
     j["kv"] = c.kv.name;
     j["protocol"] = protocol_of(c);

@@ -31,7 +31,7 @@ shard parse_shard(const std::string& text);
 
 struct settings {
     std::vector<std::string> models{"examples/models/qnt-gpt2-5m"}, formats, kvs{"f32"};
-    std::string text, prompts = "examples/eval/prompts_96.json", out, mode = "automatic";
+    std::string text, prompts = "examples/eval/prompts_96.json", calibrate, out, mode = "automatic";
     std::vector<std::size_t> batches{1};
     std::size_t tokens = 65536;  // to be scored
     std::size_t window = 0;      // 0: the context of the model
@@ -80,11 +80,13 @@ struct plan {
     std::vector<configuration> configurations;  // of each model the reference first
     std::vector<model_facts> models;            // in the order of settings
     std::vector<prompt> prompts;
-    json text, prompt_file;  // facts for the protocol
+    json text, prompt_file, calibration;  // facts for the protocol
 
     const model_facts& facts_of(const configuration& c) const;
     // What the figures of a configuration mean.
     json protocol_of(const configuration& c) const;
+    // The text that its outlier columns were chosen by; null: it has none.
+    json calibration_of(const configuration& c) const;
     // SHA-256 of all that they depend on: results with the same may be kept.
     std::string fingerprint_of(const configuration& c) const;
     std::string file_of(const configuration& c) const;        // its result

@@ -186,12 +186,13 @@ std::vector<prompt_result> run_prompts(pair& models, const settings& s, std::spa
 }
 
 size_facts size_of(const gpt2::model& m) {
-    size_facts f{m.parameters(), m.bytes(), json::array()};
+    size_facts f{m.parameters(), m.bytes(), m.outlier_share(), json::array()};
     for (const gpt2::tensor_report& t : m.matrices())
         f.matrices.push_back({{"name", t.name},
                               {"shape", t.shape},
                               {"format", t.format.name()},
                               {"bytes", t.report.bytes},
+                              {"outlier_columns", t.report.outliers},
                               {"sqnr_db", std::isfinite(t.report.sqnr_db) ? json(t.report.sqnr_db) : json(nullptr)}});
     return f;
 }

@@ -54,7 +54,8 @@ struct prompt_result {
 // Facts about the weights.
 struct size_facts {
     std::size_t parameters = 0, bytes = 0;
-    json matrices;  // name, shape, format, bits, SQNR
+    double outlier_share = 0;  // of the weights of matrices, those in columns kept as f16
+    json matrices;             // name, shape, format, bytes, outlier columns, SQNR
 };
 
 // Of one configuration, or of one shard of it.

@@ -124,13 +124,18 @@ prompt_result prompt_of(const json& j) {
 json to_json(const quality& q) {
     json prompts = json::array();
     for (const prompt_result& r : q.prompts) prompts.push_back(of(r));
-    return {{"parameters", q.size.parameters}, {"bytes", q.size.bytes},  {"matrices", q.size.matrices},
-            {"nonoverlap", of(q.nonoverlap)},  {"stride", of(q.stride)}, {"prompts", prompts}};
+    return {{"parameters", q.size.parameters},
+            {"bytes", q.size.bytes},
+            {"outlier_share", q.size.outlier_share},
+            {"matrices", q.size.matrices},
+            {"nonoverlap", of(q.nonoverlap)},
+            {"stride", of(q.stride)},
+            {"prompts", prompts}};
 }
 
 quality quality_of(const json& j) {
     quality q;
-    q.size = {j.at("parameters"), j.at("bytes"), j.at("matrices")};
+    q.size = {j.at("parameters"), j.at("bytes"), j.at("outlier_share"), j.at("matrices")};
     q.nonoverlap = part_of(j.at("nonoverlap"));
     q.stride = part_of(j.at("stride"));
     for (const json& r : j.at("prompts")) q.prompts.push_back(prompt_of(r));

@@ -170,6 +170,7 @@ json size_of(const size_facts& f) {
             {"f32_bytes", std::size_t(f32_bytes)},
             {"effective_bits", 8.0 * double(f.bytes) / double(f.parameters)},
             {"compression", f32_bytes / double(f.bytes)},
+            {"outlier_share", f.outlier_share},
             {"matrices", f.matrices}};
 }
 
@@ -183,6 +184,7 @@ json identity_of(const plan& p, const configuration& c) {
     j["model"] = p.facts_of(c).description;
     j["format"] = c.format;
     j["weights"] = json::parse(c.weights.to_json());
+    j["calibration"] = p.calibration_of(c);
     j["kv"] = c.kv.name;
     j["is_reference"] = c.is_reference;
     j["protocol"] = p.protocol_of(c);

@@ -149,6 +149,31 @@ TEST_CASE("qnt-eval: perplexity and KL are those of dumped logits in extended pr
     }
 }
 
+TEST_CASE("qnt-eval: outlier columns are those of a text, and their share is told") {
+    const inputs in;
+    write_text(in.at / "calibration.txt", text_of(QNT_SOURCE_DIR "/README.md").substr(0, 4000));
+    const std::string out = in.measure("out", "llmint8:1,int8_channel", {"--no-speed", "--no-text", "--calibrate", in.at / "calibration.txt"});
+    const json split = read(out + "qnt-gpt2-5m.llmint8-1.kv-f32.json"), plain = read(out + "qnt-gpt2-5m.int8_channel.kv-f32.json");
+    CHECK(split["calibration"]["name"] == "calibration.txt");
+    CHECK(plain["calibration"].is_null());
+    const double share = split["size"]["outlier_share"];
+    CHECK(share > 0);
+    CHECK(share < 1);
+    CHECK(plain["size"]["outlier_share"] == 0.0);
+    double outliers = 0, all = 0;
+    for (const json& m : split["size"]["matrices"]) {
+        const double rows = m["shape"][0], cols = m["shape"][1];
+        outliers += rows * m["outlier_columns"].get<double>();
+        all += rows * cols;
+    }
+    CHECK(share == Approx(outliers / all));
+    CHECK(split["size"]["bytes"] > plain["size"]["bytes"]);
+    CHECK(split["divergence"]["kl"]["mean"] < plain["divergence"]["kl"]["mean"]);
+    CHECK(read(out + "comparison.json")["models"].size() == 1);
+    CHECK(json_schema(schemas + "configuration.schema.json").problems(split) == std::vector<std::string>());
+    CHECK(json_schema(schemas + "comparison.schema.json").problems(read(out + "comparison.json")) == std::vector<std::string>());
+}
+
 TEST_CASE("qnt-eval: the reference is itself") {
     const inputs in;
     const json j = read(in.measure("out", "f16", {"--no-speed"}) + "qnt-gpt2-5m.f32.kv-f32.json");
@@ -467,6 +492,7 @@ TEST_CASE("qnt-eval: what it cannot use is one line, exit 2, and no folder is ma
         CHECK(!std::filesystem::exists(in.at / "out"));
     };
     refuse_format("int5", "format 'int5': unknown");
+    refuse_format("llmint8", "--calibrate FILE");
     refuse_format("selective:0", "from 1 to 1024");
     refuse_format("selective:x", "is not a number");
     write_text(in.at / "policy.json", R"([["*"]])");

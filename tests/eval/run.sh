@@ -19,15 +19,18 @@ rm -rf "$out/report"
 cat >"$out/mixed.json" <<'JSON'
 [["wte", "int8_channel"], ["*.attn.*", "int8_channel"], ["*", "nf4:64"]]
 JSON
+report() { # TEXT
+    "$bin/qnt-eval" --formats "int8,int8_channel,llmint8,selective:5,nf4:64,int4:32,$out/mixed.json" --calibrate docs/performance.md --batch 1,8 --text "$1" --out "$out/report"
+}
 start=$(date +%s)
 if [ -f "$text" ]; then
-    "$bin/qnt-eval" --formats "int8,int8_channel,selective:5,nf4:64,int4:32,int4:128,$out/mixed.json" --batch 1,8 --text "$text" --out "$out/report"
+    report "$text"
     seconds=$(($(date +%s) - start))
     echo "8 configurations in $seconds s"
     [ "$seconds" -lt 600 ] || { echo 'error: that is more than 10 minutes' >&2; exit 1; }
 else
     echo "skipped: the report of WikiText-2, $text is not there; a small one instead"
-    "$bin/qnt-eval" --formats "int8,int8_channel,selective:5,nf4:64,int4:32,int4:128,$out/mixed.json" --batch 1,8 --text docs/performance.md --out "$out/report"
+    report docs/performance.md
 fi
 
 echo '== in a browser'
