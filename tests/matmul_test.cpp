@@ -7,6 +7,7 @@ using qnt::matrix_view;
 using test::formats;
 using test::modes_of;
 using test::parse;
+using test::product;
 using test::random_floats;
 
 struct shape {
@@ -15,12 +16,6 @@ struct shape {
 // +-1 around the panel (16), the line (4, 8), the segment (128), the tile (8), and more than one of each
 constexpr shape shapes[] = {{1, 1, 1},   {15, 16, 1},  {16, 15, 2},  {17, 17, 3},   {16, 127, 1}, {33, 128, 4},
                             {5, 129, 7}, {48, 255, 8}, {31, 257, 9}, {64, 512, 17}, {3, 1000, 5}, {100, 300, 16}};
-
-std::vector<float> product(const qnt::any_matrix& w, std::span<const float> x, std::size_t m, const qnt::matmul_options& options) {
-    std::vector<float> y(m * w.rows(), -1.0f);
-    qnt::gemm(matrix_view<float>{y.data(), m, w.rows()}, matrix_view<const float>{x.data(), m, w.cols()}, w.view(), options);
-    return y;
-}
 
 }  // namespace
 
@@ -68,17 +63,7 @@ TEST_CASE("the same bits for any number of threads and any batch") {
         for (const compute_mode mode : modes_of(w.view()))
             test::on_every_isa([&](qnt::isa::id) {
                 INFO(format << " " << qnt::name_of(mode));
-                const auto whole = product(w, x, m, {.mode = mode});
-                for (const std::size_t threads : {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{8}}) {
-                    const test::chaotic_executor executor{threads};
-                    REQUIRE(test::same_bits(product(w, x, m, {.mode = mode, .executor = executor}), whole));
-                }
-                for (const std::size_t batch : {std::size_t{1}, std::size_t{7}, std::size_t{64}})
-                    for (std::size_t first = 0; first < m; first += batch) {
-                        const std::size_t rows = std::min(batch, m - first);
-                        const auto part = product(w, std::span(x).subspan(first * k, rows * k), rows, {.mode = mode});
-                        REQUIRE(test::same_bits(part, std::span(whole).subspan(first * n, rows * n)));
-                    }
+                test::check_threads_and_batches(w, x, m, mode);
             });
     }
 }

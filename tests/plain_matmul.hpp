@@ -1,6 +1,7 @@
-// The products of matmul.hpp a second time, in plain loops and the normative order, and the formats that their tests run over.
+// The products of matmul.hpp a second time, in plain loops and the normative order, and what their tests share.
 #pragma once
 #include <qnt/any_format.hpp>
+#include <qnt/matmul.hpp>
 
 #include <cmath>
 
@@ -115,5 +116,28 @@ struct plain_weights {
         return y;
     }
 };
+
+// y[M, N] of dense x[M, K]
+inline std::vector<float> product(const qnt::any_matrix& w, std::span<const float> x, std::size_t m, const qnt::matmul_options& options) {
+    std::vector<float> y(m * w.rows(), -1.0f);
+    qnt::gemm(qnt::matrix_view<float>{y.data(), m, w.rows()}, qnt::matrix_view<const float>{x.data(), m, w.cols()}, w.view(), options);
+    return y;
+}
+
+// The same bits for any number of threads and any batch, on the instruction set at hand.
+inline void check_threads_and_batches(const qnt::any_matrix& w, std::span<const float> x, std::size_t m, qnt::compute_mode mode) {
+    const std::size_t n = w.rows(), k = w.cols();
+    const auto whole = product(w, x, m, {.mode = mode});
+    for (const std::size_t threads : {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{8}}) {
+        const chaotic_executor executor{threads};
+        REQUIRE(same_bits(product(w, x, m, {.mode = mode, .executor = executor}), whole));
+    }
+    for (const std::size_t batch : {std::size_t{1}, std::size_t{7}, std::size_t{64}})
+        for (std::size_t first = 0; first < m; first += batch) {
+            const std::size_t rows = std::min(batch, m - first);
+            const auto part = product(w, x.subspan(first * k, rows * k), rows, {.mode = mode});
+            REQUIRE(same_bits(part, std::span(whole).subspan(first * n, rows * n)));
+        }
+}
 
 }  // namespace test

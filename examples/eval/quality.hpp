@@ -31,6 +31,7 @@ struct worst_token {
     bool operator<(const worst_token& other) const { return kl != other.kl ? kl > other.kl : position < other.position; }
 };
 inline constexpr std::size_t worst_kept = 10;
+json to_json(const worst_token& w);  // as shards and results have it
 
 // What one protocol says about a range of windows.
 struct text_part {

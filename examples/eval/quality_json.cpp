@@ -38,6 +38,17 @@ void quality::merge(const quality& next) {
     prompts.insert(prompts.end(), next.prompts.begin(), next.prompts.end());
 }
 
+json to_json(const worst_token& w) {
+    return {{"kl", w.kl},
+            {"position", w.position},
+            {"before", w.before},
+            {"token", w.token},
+            {"probability", w.probability},
+            {"reference_probability", w.reference_probability},
+            {"guess", w.guess},
+            {"reference_guess", w.reference_guess}};
+}
+
 namespace {
 
 json of(const qnt::moments& m) { return {m.count, m.sum, m.sum_of_squares}; }
@@ -68,16 +79,6 @@ window_sums window_of(const json& j) {
             moments_of(j.at(4)),        moments_of(j.at(5)), j.at(6).get<std::size_t>(), j.at(7).get<std::size_t>()};
 }
 
-json of(const worst_token& w) {
-    return {{"kl", w.kl},
-            {"position", w.position},
-            {"probability", w.probability},
-            {"reference_probability", w.reference_probability},
-            {"before", w.before},
-            {"token", w.token},
-            {"guess", w.guess},
-            {"reference_guess", w.reference_guess}};
-}
 worst_token worst_of(const json& j) {
     return {j.at("kl"),     j.at("position"), j.at("probability"), j.at("reference_probability"),
             j.at("before"), j.at("token"),    j.at("guess"),       j.at("reference_guess")};
@@ -86,7 +87,7 @@ worst_token worst_of(const json& j) {
 json of(const text_part& p) {
     json windows = json::array(), worst = json::array();
     for (const window_sums& w : p.windows) windows.push_back(of(w));
-    for (const worst_token& w : p.worst) worst.push_back(of(w));
+    for (const worst_token& w : p.worst) worst.push_back(to_json(w));
     return {{"windows", windows}, {"kl", of(p.kl)}, {"probability_change", of(p.probability_change)}, {"worst", worst}};
 }
 text_part part_of(const json& j) {

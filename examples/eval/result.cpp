@@ -69,15 +69,7 @@ json quantiles_of(const qnt::log_histogram& h) {
 
 json worst_of(const std::vector<worst_token>& worst) {
     json list = json::array();
-    for (const worst_token& w : worst)
-        list.push_back({{"kl", w.kl},
-                        {"position", w.position},
-                        {"before", w.before},
-                        {"token", w.token},
-                        {"probability", w.probability},
-                        {"reference_probability", w.reference_probability},
-                        {"guess", w.guess},
-                        {"reference_guess", w.reference_guess}});
+    for (const worst_token& w : worst) list.push_back(to_json(w));
     return list;
 }
 

@@ -2,30 +2,20 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 #include <set>
 
 #include <gpt2/sampler.hpp>
 #include <qnt/metrics/metrics.hpp>
+#include <qnt/metrics/text.hpp>
 
 #include "text_filter.hpp"
 
 namespace serve {
 
 double similarity(std::string_view a, std::string_view b) {
-    if (a.empty() && b.empty()) return 1;
-    std::vector<std::size_t> row(b.size() + 1);  // of the matrix of distances: between the beginning of a so far and each of b
-    std::iota(row.begin(), row.end(), std::size_t(0));
-    for (std::size_t i = 1; i <= a.size(); ++i) {
-        std::size_t diagonal = row[0];
-        row[0] = i;
-        for (std::size_t j = 1; j <= b.size(); ++j) {
-            const std::size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-        }
-    }
-    return 1 - double(row.back()) / double(std::max(a.size(), b.size()));
+    const std::u32string x(a.begin(), a.end()), y(b.begin(), b.end());
+    const std::size_t longer = std::max(x.size(), y.size());
+    return longer == 0 ? 1 : 1 - double(qnt::edit_distance(x, y)) / double(longer);
 }
 
 double jaccard(std::string_view a, std::string_view b) {

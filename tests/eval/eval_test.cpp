@@ -13,6 +13,7 @@
 
 #include "eval/json_schema.hpp"
 #include "examples/programs.hpp"
+#include "metrics/reference.hpp"
 
 namespace {
 
@@ -59,15 +60,6 @@ json read(const std::string& path) {
     INFO(path);
     REQUIRE(!text.empty());
     return json::parse(text);
-}
-
-std::vector<long double> log_softmax(std::span<const float> x) {
-    long double max = x[0], sum = 0;
-    for (const float v : x) max = std::max(max, static_cast<long double>(v));
-    for (const float v : x) sum += std::exp(static_cast<long double>(v) - max);
-    std::vector<long double> out;
-    for (const float v : x) out.push_back(static_cast<long double>(v) - max - std::log(sum));
-    return out;
 }
 
 // All logits of a window at once, kept.
@@ -117,7 +109,7 @@ TEST_CASE("qnt-eval: perplexity and KL are those of dumped logits in extended pr
             std::size_t same = 0;
             std::vector<double> all;
             for (std::size_t t = 0; t < p.rows.size(); ++t) {
-                const auto lp = log_softmax(p.rows[t]), lq = log_softmax(q.rows[t]);
+                const auto lp = reference::log_softmax(p.rows[t]), lq = reference::log_softmax(q.rows[t]);
                 const auto target = std::size_t(p.targets[t]);
                 long double sum = 0;
                 for (std::size_t i = 0; i < lp.size(); ++i) sum += std::exp(lp[i]) * (lp[i] - lq[i]);

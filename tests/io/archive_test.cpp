@@ -533,6 +533,22 @@ TEST_CASE("the archive writer refuses what no reader could read") {
 
 namespace {
 
+// "w" and "bias" in once.qnt, written at once, and in turns.qnt, declared and written one by one: the same bytes.
+void write_both_ways(const temp_folder& folder, const any_matrix& w, const std::vector<float>& bias) {
+    archive_writer at_once;
+    at_once.add("w", w.view()).value();
+    at_once.add("bias", bias).value();
+    at_once.finish(folder / "once.qnt").value();
+    archive_writer one_by_one;
+    one_by_one.declare("w", w.format(), archive_layout::panels, {w.rows(), w.cols()}, w.view().transform(), w.outliers().count()).value();
+    one_by_one.declare("bias", format_of<dense_format<float>>(), archive_layout::array, {bias.size()}).value();
+    one_by_one.begin(folder / "turns.qnt").value();
+    one_by_one.write("w", w.view()).value();
+    one_by_one.write("bias", bias).value();
+    one_by_one.finish().value();
+    CHECK(text_of(folder / "once.qnt") == text_of(folder / "turns.qnt"));
+}
+
 // "w" of uint4:16 [5, 48], its columns permuted.
 any_matrix permuted_matrix() {
     const any_matrix w = quantized("uint4:16", 5, 48);
@@ -549,18 +565,7 @@ TEST_CASE("permuted columns go into an archive and come back") {
     const temp_folder folder;
     const any_matrix w = permuted_matrix();
     const auto bias = random_values(5, 2);
-    archive_writer at_once;
-    at_once.add("w", w.view()).value();
-    at_once.add("bias", bias).value();
-    at_once.finish(folder / "once.qnt").value();
-    archive_writer one_by_one;
-    one_by_one.declare("w", w.format(), archive_layout::panels, {5, 48}, input_transform::permutation).value();
-    one_by_one.declare("bias", format_of<dense_format<float>>(), archive_layout::array, {5}).value();
-    one_by_one.begin(folder / "turns.qnt").value();
-    one_by_one.write("w", w.view()).value();
-    one_by_one.write("bias", bias).value();
-    one_by_one.finish().value();
-    CHECK(text_of(folder / "once.qnt") == text_of(folder / "turns.qnt"));
+    write_both_ways(folder, w, bias);
 
     const archive file = archive::map(folder / "once.qnt").value();
     CHECK(file.verify());
@@ -643,18 +648,7 @@ TEST_CASE("outlier columns go into an archive and come back") {
         INFO(format);
         const any_matrix w = matrix_with_outliers(format);
         const auto bias = random_values(5, 2);
-        archive_writer at_once;
-        at_once.add("w", w.view()).value();
-        at_once.add("bias", bias).value();
-        at_once.finish(folder / "once.qnt").value();
-        archive_writer one_by_one;
-        one_by_one.declare("w", w.format(), archive_layout::panels, {21, 48}, input_transform::outliers, 3).value();
-        one_by_one.declare("bias", format_of<dense_format<float>>(), archive_layout::array, {5}).value();
-        one_by_one.begin(folder / "turns.qnt").value();
-        one_by_one.write("w", w.view()).value();
-        one_by_one.write("bias", bias).value();
-        one_by_one.finish().value();
-        CHECK(text_of(folder / "once.qnt") == text_of(folder / "turns.qnt"));
+        write_both_ways(folder, w, bias);
 
         const archive file = archive::map(folder / "once.qnt").value();
         CHECK(file.verify());

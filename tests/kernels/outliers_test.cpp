@@ -9,6 +9,7 @@ using qnt::any_matrix;
 using qnt::compute_mode;
 using qnt::matrix_view;
 using test::parse;
+using test::product;
 using test::random_floats;
 
 constexpr const char* formats[] = {"int8", "int8_channel", "int8:32", "nf4:48:bf16", "nf4_dq:64", "fp4_bnb:64", "int4:32", "uint4:64"};
@@ -30,12 +31,6 @@ std::vector<std::vector<std::uint32_t>> choices(std::size_t k) {
 
 any_matrix quantized(const std::vector<float>& w, std::size_t n, const char* format, std::span<const std::uint32_t> outliers) {
     return qnt::quantize(matrix_view<const float>{w.data(), n, w.size() / n}, parse(format), {.outliers = outliers}).value();
-}
-
-std::vector<float> product(const any_matrix& w, std::span<const float> x, std::size_t m, const qnt::matmul_options& options) {
-    std::vector<float> y(m * w.rows(), -1.0f);
-    qnt::gemm(matrix_view<float>{y.data(), m, w.rows()}, matrix_view<const float>{x.data(), m, w.cols()}, w.view(), options);
-    return y;
 }
 
 // As packed/outliers.hpp has it, from the weights themselves.
@@ -129,17 +124,7 @@ TEST_CASE("outlier columns: the same bits for any number of threads and any batc
             for (const compute_mode mode : {qnt::exact, qnt::int8_activations})
                 test::on_every_isa([&](qnt::isa::id) {
                     INFO(format << " " << qnt::name_of(mode));
-                    const auto whole = product(packed, x, m, {.mode = mode});
-                    for (const std::size_t threads : {std::size_t{1}, std::size_t{2}, std::size_t{3}}) {
-                        const test::chaotic_executor executor{threads};
-                        REQUIRE(test::same_bits(product(packed, x, m, {.mode = mode, .executor = executor}), whole));
-                    }
-                    for (const std::size_t batch : {std::size_t{1}, std::size_t{7}, std::size_t{64}})
-                        for (std::size_t first = 0; first < m; first += batch) {
-                            const std::size_t rows = std::min(batch, m - first);
-                            const auto part = product(packed, std::span(x).subspan(first * k, rows * k), rows, {.mode = mode});
-                            REQUIRE(test::same_bits(part, std::span(whole).subspan(first * n, rows * n)));
-                        }
+                    test::check_threads_and_batches(packed, x, m, mode);
                 });
         }
 }

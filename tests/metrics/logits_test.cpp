@@ -1,32 +1,12 @@
 #include <qnt/metrics/logits.hpp>
 
-#include <algorithm>
 #include <numeric>
-#include <random>
-#include <vector>
 
 #include "catch.hpp"
+#include "metrics/reference.hpp"
 
 using namespace qnt;
-
-static constexpr float infinity = std::numeric_limits<float>::infinity();
-
-static std::vector<float> random_values(std::size_t n, unsigned seed, float scale = 1) {
-    std::mt19937 random(seed);
-    std::normal_distribution<float> normal(0, scale);
-    std::vector<float> v(n);
-    for (float& x : v) x = normal(random);
-    return v;
-}
-
-static std::vector<long double> log_softmax(std::span<const float> x) {
-    long double max = x[0], sum = 0;
-    for (const float v : x) max = std::max(max, static_cast<long double>(v));
-    for (const float v : x) sum += std::exp(static_cast<long double>(v) - max);
-    std::vector<long double> out;
-    for (const float v : x) out.push_back(static_cast<long double>(v) - max - std::log(sum));
-    return out;
-}
+using namespace reference;
 
 TEST_CASE("the KL divergence of logits") {
     for (const float scale : {0.01f, 1.0f, 10.0f, 1000.0f}) {

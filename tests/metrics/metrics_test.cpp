@@ -1,21 +1,12 @@
 #include <qnt/metrics/metrics.hpp>
 
 #include <Eigen/Dense>
-#include <random>
 
 #include "catch.hpp"
+#include "metrics/reference.hpp"
 
 using namespace qnt;
-
-static constexpr float infinity = std::numeric_limits<float>::infinity();
-
-static std::vector<float> random_values(std::size_t n, unsigned seed, float scale = 1) {
-    std::mt19937 random(seed);
-    std::normal_distribution<float> normal(0, scale);
-    std::vector<float> v(n);
-    for (float& x : v) x = normal(random);
-    return v;
-}
+using namespace reference;
 
 TEST_CASE("errors of matrices are those of Eigen in double") {
     using matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
