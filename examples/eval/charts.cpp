@@ -7,13 +7,14 @@
 
 namespace eval {
 
+double number(const json& j) { return j.is_null() ? std::numeric_limits<double>::quiet_NaN() : j.get<double>(); }
+
 namespace {
 
 constexpr std::size_t colours = 8;
 constexpr double picture_width = 560;  // of all
 constexpr double letter = 6.6;         // width of a letter of a label, about
 
-double number(const json& j) { return j.is_null() ? std::numeric_limits<double>::quiet_NaN() : j.get<double>(); }
 std::string name_of(const json& row) { return row["name"].get<std::string>(); }
 
 // One for each format, whatever its keys and values are.

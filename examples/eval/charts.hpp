@@ -13,6 +13,7 @@ using rows = std::vector<const json*>;  // configurations of one model, the refe
 
 // What people call a configuration, among those of its model.
 std::string label_of(const json& row);
+double number(const json& j);  // NaN: null, it was not measured
 
 std::string size_chart(const rows& all);                                        // bytes of weights, perplexity
 std::string kl_chart(const rows& all);                                          // distribution over tokens

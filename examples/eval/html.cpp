@@ -1,6 +1,5 @@
 // One page that needs nothing but a browser: no script runs, nothing is fetched; the comparison is in it as JSON.
 #include <cmath>
-#include <limits>
 
 #include "charts.hpp"
 #include "comparison.hpp"
@@ -11,7 +10,6 @@ namespace eval {
 
 namespace {
 
-double number(const json& j) { return j.is_null() ? std::numeric_limits<double>::quiet_NaN() : j.get<double>(); }
 const std::string dash = "\xE2\x80\x93";  // where nothing was measured
 std::string or_dash(const json& j, int digits) { return j.is_null() ? dash : fixed(number(j), digits); }
 std::string percent(const json& share, int digits) { return or_dash(share.is_null() ? share : json(100 * number(share)), digits) + " %"; }

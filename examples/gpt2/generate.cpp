@@ -6,6 +6,7 @@
 // Weights are read as f16 or f32 and quantized at load. Exit codes: program.hpp.
 #include <chrono>
 #include <cstdio>
+#include <future>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 #include "batch.hpp"
 #include "calibrate.hpp"
 #include "modes.hpp"
+#include "text_filter.hpp"
 #include "tokenizer.hpp"
 
 namespace {
@@ -31,11 +33,13 @@ struct settings {
     std::size_t threads = 0;
     std::size_t count = 40;
     gpt2::sampling sampling;
+    std::vector<std::string> stops;
     bool json = false, stats = false, in_memory = false;
 };
 
 struct sequence {
     std::string prompt, text;
+    gpt2::text_filter filter;
     std::vector<std::int32_t> prompt_ids, ids;
     gpt2::finish finished = gpt2::finish::none;
 };
@@ -82,7 +86,7 @@ std::string modes_of(const gpt2::model& m) {
 std::vector<sequence> read_prompts(const settings& s, const gpt2::tokenizer& tokenizer) {
     std::vector<sequence> sequences;
     const auto add = [&](const std::string& prompt, const std::string& where) {
-        sequences.push_back({prompt, "", tokenizer.encode(prompt), {}});
+        sequences.push_back({prompt, "", gpt2::text_filter(s.stops), tokenizer.encode(prompt), {}});
         if (sequences.back().prompt_ids.empty()) throw std::runtime_error(where + "the prompt is empty: give at least one character");
     };
     if (s.batch.empty()) {
@@ -109,11 +113,14 @@ outcome generate(const settings& s, const gpt2::model& model, const gpt2::tokeni
         batch.add(q.prompt_ids, sampling);  // ids count from 1
         o.prefill.tokens += q.prompt_ids.size();
     }
-    gpt2::utf8_stream stream;
     const auto show = [&](const std::string& text) {
         if (!streams) return;
         std::fputs(text.c_str(), stdout);
         std::fflush(stdout);
+    };
+    const auto grow = [&](sequence& q, const std::string& text) {
+        q.text += text;
+        show(text);
     };
     show(s.prompt);
     std::size_t unprompted = o.sequences.size();
@@ -124,29 +131,27 @@ outcome generate(const settings& s, const gpt2::model& model, const gpt2::tokeni
         o.kv_bytes = batch.kv_bytes();
         for (const gpt2::event& e : events) {
             sequence& q = o.sequences[e.id - 1];
+            if (e.finished == gpt2::finish::cancelled) continue;  // it met a stop string
             if (e.finished == gpt2::finish::broken) throw std::runtime_error("the model computes no logits that a token could be chosen from");
             if (q.ids.empty()) --unprompted;
             else ++now.tokens;
             q.finished = e.finished;
-            q.ids.push_back(e.token);
             if (e.finished == gpt2::finish::stop) continue;
-            const std::string_view bytes = tokenizer.token_bytes(e.token);
-            q.text += bytes;
-            show(stream.push(bytes));
+            q.ids.push_back(e.token);
+            grow(q, q.filter.push(tokenizer.token_bytes(e.token)));
+            if (!q.filter.stopped()) continue;
+            q.finished = gpt2::finish::stop;
+            batch.cancel(e.id);
         }
         now.seconds += seconds_since(start);
         ++now.steps;
         now.watch.add(watch);
         watch.reset();
     }
-    for (sequence& q : o.sequences)
-        if (q.finished == gpt2::finish::stop) q.ids.pop_back();
-    if (streams) std::puts(stream.finish().c_str());
+    for (sequence& q : o.sequences) grow(q, q.filter.finish());
+    if (streams) std::puts("");
     else if (!s.json)
-        for (const sequence& q : o.sequences) {
-            gpt2::utf8_stream whole;
-            std::printf("%s%s%s\n", q.prompt.c_str(), whole.push(q.text).c_str(), whole.finish().c_str());
-        }
+        for (const sequence& q : o.sequences) std::printf("%s%s\n", q.prompt.c_str(), q.text.c_str());
     return o;
 }
 
@@ -166,8 +171,9 @@ void run(const settings& s) {
     if (!s.isa.empty()) qnt::isa::force(qnt::isa::parse(s.isa).value()).value();
     qnt::thread_pool pool(s.threads == 0 ? qnt::usable_cores() : s.threads);
     const auto start = std::chrono::steady_clock::now();
+    auto tokens = std::async(std::launch::async, [&] { return gpt2::tokenizer(s.model); });  // meanwhile: it takes as long as a model that is mapped
     const gpt2::model model = gpt2::load_model(s.model, options_of(s, pool), pool);
-    const gpt2::tokenizer tokenizer(s.model);
+    const gpt2::tokenizer tokenizer = tokens.get();
     if (tokenizer.vocab_size() != model.config().vocab_size)
         throw std::runtime_error(s.model + ": vocab.json has " + std::to_string(tokenizer.vocab_size()) + " tokens, config.json says " +
                                  std::to_string(model.config().vocab_size));
@@ -237,6 +243,9 @@ int main(int argc, char** argv) {
     app.add_option("--top-k", s.sampling.top_k, "only the k most likely tokens; 0: all")->capture_default_str();
     app.add_option("--top-p", s.sampling.top_p, "only the most likely tokens that reach this probability")->capture_default_str();
     app.add_option("--seed", s.sampling.seed, "the same seed gives the same text")->capture_default_str();
+    app.add_option("--stop", s.stops, "text that ends the generation and is left out; may come several times")
+        ->allow_extra_args(false)
+        ->check([](const std::string& text) { return text.empty() ? "an empty text stops nothing" : ""; }, "TEXT");
     app.add_flag("--json", s.json, "print one JSON object instead of the text");
     app.add_flag("--stats", s.stats, "print where the time went");
     return tools::run_program("qnt-generate", app, argc, argv, [&] { run(s); });

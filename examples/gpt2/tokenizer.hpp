@@ -143,8 +143,8 @@ public:
     }
 
 private:
-    using token_ids = std::unordered_map<std::string, std::int32_t>;  // by name
-    using rank = std::uint32_t;                                       // position in the list: the lowest goes first
+    using token_ids = std::unordered_map<std::string_view, std::int32_t>;  // by name, which tokenizer_data holds
+    using rank = std::uint32_t;                                            // position in the list: the lowest goes first
     static constexpr rank no_rank = std::numeric_limits<rank>::max();
 
     struct merge {
@@ -179,9 +179,11 @@ private:
 
     token_ids add_tokens(const tokenizer_data& data) {
         const auto alphabet = byte_characters();
-        std::unordered_map<std::string, char> bytes;
-        for (std::size_t byte = 0; byte < 256; ++byte) bytes.emplace(alphabet[byte], static_cast<char>(byte));
+        byte_table bytes;
+        bytes.fill(-1);
+        for (std::size_t byte = 0; byte < 256; ++byte) bytes[code_of(alphabet[byte])] = static_cast<std::int16_t>(byte);
         token_ids ids(data.tokens.size());
+        tokens_.reserve(data.tokens.size());
         auto special = data.specials.begin();
         for (std::size_t id = 0; id < data.tokens.size(); ++id) {
             const std::string& name = data.tokens[id];
@@ -202,14 +204,22 @@ private:
 
     static bool is_special(const tokenizer_data& data, std::int32_t id) { return std::binary_search(data.specials.begin(), data.specials.end(), id); }
 
+    using byte_table = std::array<std::int16_t, 0x800>;  // by the code of a byte's character; -1: of no byte
+
+    // Of a character of one or two bytes; others have the code 0, which stands for no byte.
+    static std::size_t code_of(std::string_view character) {
+        const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(character[i]); };
+        if (character.size() == 1) return byte(0) < 0x80 ? byte(0) : 0;
+        return character.size() == 2 && byte(0) < 0xE0 ? (byte(0) & 0x1Fu) << 6 | (byte(1) & 0x3Fu) : 0;
+    }
     // A name that is not all of byte characters is an added token, which stands for its own text.
-    static std::string bytes_of(const std::string& name, const std::unordered_map<std::string, char>& bytes) {
+    static std::string bytes_of(std::string_view name, const byte_table& bytes) {
         std::string result;
         for (std::size_t at = 0, size = 0; at < name.size(); at += size) {
-            size = first_utf8_unit(std::string_view(name).substr(at)).size;
-            const auto found = bytes.find(name.substr(at, size));
-            if (found == bytes.end()) return name;
-            result += found->second;
+            size = first_utf8_unit(name.substr(at)).size;
+            const std::int16_t byte = bytes[code_of(name.substr(at, size))];
+            if (byte < 0) return std::string(name);
+            result += static_cast<char>(byte);
         }
         return result;
     }
@@ -222,15 +232,18 @@ private:
     }
 
     void add_merges(const tokenizer_data& data, const token_ids& ids) {
+        merges_.reserve(data.merges.size());
+        std::string both;
         for (const merge_rule& m : data.merges) {
             const auto fail = [&](const std::string& what) { refuse(data.merges_source, "line " + std::to_string(m.line) + ": " + what); };
-            const auto id_of = [&](const std::string& name, const char* part) {
+            const auto id_of = [&](std::string_view name, const char* part) {
                 const auto found = ids.find(name);
                 if (found == ids.end()) fail(std::string(part) + " is not in the vocabulary");
                 return found->second;
             };
             const std::uint64_t pair = pair_key(id_of(m.left, "the first piece"), id_of(m.right, "the second piece"));
-            const merge joined{static_cast<rank>(merges_.size()), id_of(m.left + m.right, "the merged token")};
+            both.assign(m.left).append(m.right);
+            const merge joined{static_cast<rank>(merges_.size()), id_of(both, "the merged token")};
             if (is_special(data, joined.id)) continue;  // text never turns into it
             if (!merges_.emplace(pair, joined).second) fail("repeats an earlier merge");
         }

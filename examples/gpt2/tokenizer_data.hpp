@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -56,14 +57,16 @@ class vocabulary_builder {
 public:
     explicit vocabulary_builder(std::string source) : source_(std::move(source)) {}
 
+    // Before any add_special(). The names differ: sources of tokens see to it.
     void add(std::string_view name, std::uint64_t id, bool is_special) {
-        if (!by_name_.emplace(name, entries_.size()).second) refuse(source_, "token " + qnt::in_quotes(name) + " comes twice");
         entries_.push_back({std::string(name), id, is_special || is_named_special(name)});
     }
     // A special token, which the vocabulary may hold too.
     void add_special(std::string_view name, std::uint64_t id) {
-        const auto found = by_name_.find(std::string(name));
-        if (found == by_name_.end()) return add(name, id, true);
+        if (by_name_.empty())
+            for (std::size_t i = 0; i < entries_.size(); ++i) by_name_.emplace(entries_[i].name, i);
+        const auto [found, is_new] = by_name_.emplace(name, entries_.size());
+        if (is_new) return add(name, id, true);
         entry& e = entries_[found->second];
         if (e.id != id)
             refuse(source_,
@@ -96,7 +99,7 @@ private:
     };
     std::string source_;
     std::vector<entry> entries_;
-    std::unordered_map<std::string, std::size_t> by_name_;  // indices of entries_
+    std::unordered_map<std::string, std::size_t> by_name_;  // indices of entries_; empty until there are special tokens to add
 };
 
 // {"token": id, ...}
@@ -113,16 +116,16 @@ template <class Add> void read_token_ids(std::string_view text, const std::strin
     if (!r) refuse(source, r.error().message);
 }
 
-// Pieces are made of byte characters, of which none is white space: so merges.txt can hold them.
-inline merge_rule merge_of(std::string_view left, std::string_view right, const std::string& where) {
+// Pieces are made of byte characters, of which none is white space: so merges.txt can hold them. source, line: where, for messages.
+inline merge_rule merge_of(std::string_view left, std::string_view right, const std::string& source, std::size_t line) {
     for (const std::string_view piece : {left, right})
         if (piece.empty() || piece.find_first_of(" \r\n") != piece.npos)
-            throw std::runtime_error(where + ": not two pieces with one space between them");
-    return {std::string(left), std::string(right)};
+            refuse(source, "line " + std::to_string(line) + ": not two pieces with one space between them");
+    return {std::string(left), std::string(right), line};
 }
-inline merge_rule parse_merge(std::string_view text, const std::string& where) {
+inline merge_rule parse_merge(std::string_view text, const std::string& source, std::size_t line) {
     const std::size_t space = std::min(text.find(' '), text.size());
-    return merge_of(text.substr(0, space), text.substr(std::min(space + 1, text.size())), where);
+    return merge_of(text.substr(0, space), text.substr(std::min(space + 1, text.size())), source, line);
 }
 
 }  // namespace detail
@@ -142,8 +145,7 @@ inline tokenizer_data parse_tokenizer(std::string_view vocab, const std::string&
         merges.remove_prefix(std::min(merges.size(), line.size() + 1));
         if (line.ends_with('\r')) line.remove_suffix(1);
         if (line.empty() || (number == 1 && line.starts_with("#version"))) continue;
-        out.merges.push_back(detail::parse_merge(line, qnt::printable(merges_name, 4096) + ": line " + std::to_string(number)));
-        out.merges.back().line = number;
+        out.merges.push_back(detail::parse_merge(line, merges_name, number));
     }
     return out;
 }
@@ -199,18 +201,20 @@ inline tokenizer_data parse_tokenizer_json(std::string_view text, const std::str
         }
     tokens.finish(out);
 
-    out.merges_source = source;
+    out.merges_source = source + ": model.merges";
     for (const qnt::json_value& m : merges->items()) {
         const std::size_t number = out.merges.size() + 1;
-        const std::string where = "model.merges, line " + std::to_string(number);
-        const std::string at = qnt::printable(source, 4096) + ": " + where;
+        const auto piece = [&](const qnt::json_value& v) {
+            const auto name = v.as_string();
+            if (!name) refuse(out.merges_source, "line " + std::to_string(number) + ": " + name.error().message);
+            return *name;
+        };
         if (m.kind() == qnt::json_kind::array) {
-            if (m.items().size() != 2) refuse(source, where + ": not two pieces");
-            out.merges.push_back(detail::merge_of(get(where, m.items()[0].as_string()), get(where, m.items()[1].as_string()), at));
+            if (m.items().size() != 2) refuse(out.merges_source, "line " + std::to_string(number) + ": not two pieces");
+            out.merges.push_back(detail::merge_of(piece(m.items()[0]), piece(m.items()[1]), out.merges_source, number));
         } else {
-            out.merges.push_back(detail::parse_merge(get(where, m.as_string()), at));
+            out.merges.push_back(detail::parse_merge(piece(m), out.merges_source, number));
         }
-        out.merges.back().line = number;
     }
     return out;
 }
@@ -243,16 +247,17 @@ inline tokenizer_data tokenizer_of(const qnt::gguf_file& file, const std::string
                              std::to_string(names.size()) + " tokens");
     }
     tokenizer_data out;
-    detail::vocabulary_builder tokens(path + ": tokenizer.ggml.tokens");
-    for (std::size_t id = 0; id < names.size(); ++id)
+    const std::string source = path + ": tokenizer.ggml.tokens";
+    detail::vocabulary_builder tokens(source);
+    std::unordered_set<std::string_view> seen(names.size());
+    for (std::size_t id = 0; id < names.size(); ++id) {
+        if (!seen.insert(names[id]).second) refuse(source, "token " + qnt::in_quotes(names[id]) + " comes twice");
         tokens.add(names[id], id, !types.empty() && (types[id] == control || types[id] == user_defined));
+    }
     tokens.finish(out);
     out.merges_source = path + ": tokenizer.ggml.merges";
-    for (const std::string_view m : get(need("tokenizer.ggml.merges")->strings())) {
-        const std::size_t number = out.merges.size() + 1;
-        out.merges.push_back(detail::parse_merge(m, qnt::printable(out.merges_source, 4096) + ": line " + std::to_string(number)));
-        out.merges.back().line = number;
-    }
+    for (const std::string_view m : get(need("tokenizer.ggml.merges")->strings()))
+        out.merges.push_back(detail::parse_merge(m, out.merges_source, out.merges.size() + 1));
     return out;
 }
 

@@ -109,7 +109,7 @@ void engine::drop_waiting() {
     }
     for (const auto& [w, why] : dropped)
         for (std::size_t i = w.next; i < w.from->prompts.size(); ++i) {
-            text t{w.from, {.index = i, .prompt_tokens = w.from->prompts[i].ids.size()}, text_filter()};
+            text t{w.from, {.index = i, .prompt_tokens = w.from->prompts[i].ids.size()}, gpt2::text_filter()};
             end(t, why);
         }
 }
@@ -136,7 +136,7 @@ void engine::admit() {
         queue_.pop_front();
         ++w.next;
         metrics_.prompt_tokens.add(p.ids.size());
-        text& t = running_.emplace(id, text{w.from, {.index = i, .prompt_tokens = p.ids.size()}, text_filter(w.from->stops)}).first->second;
+        text& t = running_.emplace(id, text{w.from, {.index = i, .prompt_tokens = p.ids.size()}, gpt2::text_filter(w.from->stops)}).first->second;
         t.result.queue_s = seconds_between(w.from->made, clock::now());
         metrics_.queue.add(t.result.queue_s);
         if (w.next < w.from->prompts.size()) queue_.push_back(std::move(w));

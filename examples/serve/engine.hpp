@@ -11,7 +11,7 @@
 // up one of a single prompt; a step has a bounded number of rows, so that a long prompt does not hold up texts that grow.
 #pragma once
 #include <gpt2/batch.hpp>
-#include <gpt2/tokenizer.hpp>
+#include <gpt2/text_filter.hpp>
 
 #include <atomic>
 #include <deque>
@@ -21,7 +21,6 @@
 
 #include "limits.hpp"
 #include "metrics.hpp"
-#include "text_filter.hpp"
 #include "turns.hpp"
 
 namespace serve {
@@ -86,7 +85,7 @@ private:
     struct text {
         std::shared_ptr<job> from;
         completion result;
-        text_filter filter;
+        gpt2::text_filter filter;
     };
 
     void run();

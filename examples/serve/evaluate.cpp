@@ -5,10 +5,9 @@
 #include <set>
 
 #include <gpt2/sampler.hpp>
+#include <gpt2/text_filter.hpp>
 #include <qnt/metrics/metrics.hpp>
 #include <qnt/metrics/text.hpp>
-
-#include "text_filter.hpp"
 
 namespace serve {
 
@@ -112,7 +111,7 @@ private:
 generated generate(reader& from, const gpt2::tokenizer& tokenizer, const std::vector<std::int32_t>& prompt, std::size_t most,
                    std::vector<std::int32_t>& read) {
     generated out;
-    text_filter text;
+    gpt2::text_filter text;
     const auto end_of_text = tokenizer.special("<|endoftext|>");
     from.restart();
     read.clear();

@@ -64,6 +64,26 @@ TEST_CASE("qnt-generate: beyond the context with a window, to its end without") 
     CHECK(std::equal(full["ids"].begin(), full["ids"].end(), slid["ids"].begin()));
 }
 
+TEST_CASE("qnt-generate: ends before the first stop string, alone and in a batch") {
+    const auto whole = generate_json({"--model", folder, "--prompt", "The old house"});
+    const std::string text = whole["text"];
+    REQUIRE(text.size() > 12);
+    const std::string stop = text.substr(7, 3), before = text.substr(0, text.find(stop));
+    const auto cut = generate_json({"--model", folder, "--prompt", "The old house", "--stop", "\n\n\n", "--stop", stop});
+    CHECK(cut["text"] == before);
+    CHECK(cut["finished"] == "stop");
+    CHECK(cut["ids"].size() < whole["ids"].size());
+    CHECK(std::equal(cut["ids"].begin(), cut["ids"].end(), whole["ids"].begin()));
+
+    const outcome plain = generate({"--model", folder, "--prompt", "The old house", "-n", "8", "--stop", stop});
+    CHECK(plain.out == "The old house" + before + "\n");
+    const temp_folder at;
+    write_text(at / "prompts", "The old house\nOnce upon a time\n");
+    const auto batch = generate_json({"--model", folder, "--batch", at / "prompts", "--stop", stop});
+    CHECK(batch["sequences"][0]["text"] == before);
+    CHECK(batch["sequences"][1]["ids"] == generate_json({"--model", folder, "--prompt", "Once upon a time", "--stop", stop})["ids"]);
+}
+
 TEST_CASE("qnt-generate: a .qnt runs in its own formats, mapped or in memory, and in no others") {
     const temp_folder at;
     REQUIRE(run({QNT_QUANTIZE, folder, at / "m.qnt", "--format", "int4:32"}).exit_code == 0);
@@ -99,6 +119,7 @@ TEST_CASE("qnt-generate: what it cannot do is one line and exit 1; wrong usage i
     check_refused(generate({"--mode", "fast"}), 2, "--mode");
     for (const char* seed : {"-1", "18446744073709551616", ""})
         check_refused(generate({"--model", folder, "--seed", seed}), 2, std::string("--seed: \"") + seed + "\" is no integer from 0 to 2^64 - 1");
+    check_refused(generate({"--model", folder, "--stop", ""}), 2, "--stop: an empty text stops nothing");
     check_refused(generate({"--model", folder, "--temperature", ""}), 2, "--temperature: \"\" is no number");
     check_refused(generate({"--model", folder, "--top-k", ""}), 2, "--top-k: \"\" is no number");
     check_refused(generate({"--model", folder, "--window", "513"}), 1, "window is 513, the model's context has room for 512 tokens");

@@ -194,14 +194,14 @@ TEST_CASE("tokenizer_data: what is wrong in tokenizer.json and in metadata") {
     CHECK(contains(wrong([](json& j) { j["model"].erase("vocab"); }), "'model.vocab' is missing"));
     CHECK(contains(wrong([](json& j) { j["model"]["vocab"]["ab"] = 3; }), "id 3 is outside 0..2"));
     CHECK(contains(wrong([](json& j) { j["model"]["vocab"]["ab"] = -1; }), "'model.vocab': JSON, byte offset"));
-    CHECK(contains(wrong([](json& j) { j["model"]["merges"] = {"a b", "ab"}; }), "model.merges, line 2: not two pieces"));
-    CHECK(contains(wrong([](json& j) { j["model"]["merges"] = {{"a", "b", "c"}}; }), "model.merges, line 1: not two pieces"));
-    CHECK(contains(wrong([](json& j) { j["model"]["merges"] = json::array({json::array({"a", 1})}); }), "model.merges, line 1"));
+    CHECK(contains(wrong([](json& j) { j["model"]["merges"] = {"a b", "ab"}; }), "model.merges: line 2: not two pieces"));
+    CHECK(contains(wrong([](json& j) { j["model"]["merges"] = {{"a", "b", "c"}}; }), "model.merges: line 1: not two pieces"));
+    CHECK(contains(wrong([](json& j) { j["model"]["merges"] = json::array({json::array({"a", 1})}); }), "model.merges: line 1"));
     for (const char* piece : {"", "b b", "b\n", "b\r"})  // merges.txt of a .qnt could not hold it
         CHECK(contains(wrong([&](json& j) {
                            j["model"]["merges"] = json::array({json::array({"a", piece})});
                        }),
-                       "model.merges, line 1: not two pieces"));
+                       "model.merges: line 1: not two pieces"));
     CHECK(contains(wrong([](json& j) { j["added_tokens"] = {{{"id", 3}}}; }), "a token without \"content\" or \"id\""));
     CHECK(contains(wrong([](json& j) { j["added_tokens"] = {{{"id", 1}, {"content", "a"}}}; }), "token \"a\" has the ids 0 and, as an added one, 1"));
 

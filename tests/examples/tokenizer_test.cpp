@@ -402,7 +402,7 @@ TEST_CASE("tokenizer: files that are wrong, each with one clear line") {
             {"{}", "no tokens"},
             {"null", "not an object"},
             {"7", "not an object"},
-            {"{\"a\": 0, \"a\": 1}", "token \"a\" comes twice"},
+            {"{\"a\": 0, \"a\": 1}", "duplicate key \"a\""},
             {with("he", -1), "found -1"},
             {with("he", 257), "id 257 is outside 0..256"},
             {with("he", 18446744073709551615u), "is outside 0..256"},

@@ -210,8 +210,8 @@ TEST_CASE("gguf: each rule that a file breaks is named with the key or tensor an
         {one_value(kv("k", 9, u32(7) + u64(3) + std::string("\0\1\7", 3))), {"\"k\"", "bool (byte offset 51) is 7"}},
         {one_value(kv("k", 9, u32(8) + u64(2) + text("x") + u64(most))), {"\"k\"", "string"}},
         {one_value(kv("k", 9, nested)), {"\"k\"", "nested deeper than 8"}},
-        {padded(head(0, 2) + kv("k", 4, u32(1)) + kv("k", 4, u32(2))), {"duplicate key \"k\""}},
-        {alignment(0), {"general.alignment", "is 0", "power of two"}},
+        {padded(head(0, 2) + kv("k", 4, u32(1)) + kv("k", 4, u32(2))), {"duplicate key \"k\" (byte offset "}},
+        {alignment(0), {"\"general.alignment\" (byte offset 53) is 0", "power of two"}},
         {alignment(4), {"general.alignment"}},
         {alignment(48), {"general.alignment", "48"}},
         {alignment(1u << 21), {"general.alignment", "2097152"}},
@@ -247,7 +247,7 @@ TEST_CASE("gguf: each rule that a file breaks is named with the key or tensor an
         {file_of({tensor("v", {16}, 0, 0), tensor("w", {1}, 0, 32)}, 64), {"\"w\"", "overlap with tensor \"v\"", "ends at 64"}},
         {file_of({tensor("v", {8}, 0, 0), tensor("w", {8}, 0, 0)}, 64), {"\"w\"", "overlap", "\"v\""}},
         {file_of({tensor("v", {1}, 0, 0), tensor("w", {1}, 0, 64)}, 96), {"\"w\"", "hole after tensor \"v\""}},
-        {file_of({tensor("w", {1}, 0, 0), tensor("w", {1}, 0, 32)}, 64), {"duplicate tensor \"w\""}},
+        {file_of({tensor("w", {1}, 0, 0), tensor("w", {1}, 0, 32)}, 64), {"duplicate tensor \"w\" (byte offset "}},
         {file_of({tensor("v", {(half - 64) >> 1}, 24, 0), tensor("w", {(half - 64) >> 1}, 24, half - 64)}, 64), {"\"v\"", "offset 0", "truncated"}},
     };
     for (const broken& c : cases) {

@@ -58,19 +58,30 @@ inline std::string size_gguf_tensor(const gguf_type_info& t, std::span<const std
     return "";
 }
 
-// order_by_name() of things whose names must differ. Errors: corrupt, naming one that comes twice.
+// order_by_name() of things whose names must differ. Errors: corrupt, naming one that comes twice, and where in a file it does if `begins`
+// has where each begins.
 template <class Things, class NameOf>
-result<std::vector<std::size_t>> order_by_own_name(const Things& things, const char* what, const NameOf& name_of) {
+result<std::vector<std::size_t>> order_by_own_name(const Things& things, const char* what, const NameOf& name_of,
+                                                   std::span<const std::size_t> begins = {}) {
     auto order = order_by_name(things, name_of);
-    if (const auto* twice = find_twice(things, order, name_of))
-        return error{errc::corrupt, std::string("duplicate ") + what + ' ' + in_quotes(std::invoke(name_of, *twice))};
+    if (const auto* twice = find_twice(things, order, name_of)) {
+        const std::size_t i = static_cast<std::size_t>(twice - things.data());
+        return error{errc::corrupt, std::string("duplicate ") + what + ' ' + in_quotes(std::invoke(name_of, *twice)) +
+                                        (begins.empty() ? "" : gguf_cursor::where(begins[i]))};
+    }
     return order;
 }
 inline constexpr auto key_of_value = [](const std::pair<std::string, gguf_value>& v) -> const std::string& { return v.first; };
 
 inline error at_fault(const std::string& what, const error& e) { return {e.code, what + ": " + e.message}; }
 
+inline const gguf_value* find_gguf_value(const gguf_header& h, std::string_view key) {
+    const auto* found = find_by_name(h.metadata, h.value_by_key, key, key_of_value);
+    return found ? &found->second : nullptr;
+}
+
 inline result<void> read_gguf_metadata(gguf_cursor& in, std::uint64_t count, gguf_header& h) {
+    std::vector<std::size_t> begins;
     for (std::uint64_t i = 0; i < count; ++i) {
         const std::size_t begin = in.offset();
         const auto key = in.string("key");
@@ -82,8 +93,9 @@ inline result<void> read_gguf_metadata(gguf_cursor& in, std::uint64_t count, ggu
         auto value = read_gguf_value(in, *key, *type);
         if (!value) return at_fault(what, value.error());
         h.metadata.emplace_back(*key, *value);
+        begins.push_back(begin);
     }
-    auto order = order_by_own_name(h.metadata, "key", key_of_value);
+    auto order = order_by_own_name(h.metadata, "key", key_of_value, begins);
     if (!order) return at_fault("metadata", order.error());
     h.value_by_key = std::move(*order);
     return {};
@@ -151,19 +163,15 @@ inline result<void> place_gguf_tensors(std::span<gguf_tensor> tensors, std::span
     return {};
 }
 
-inline result<std::size_t> gguf_alignment(const gguf_value* value) {
+// Of the tensors' data in `file`.
+inline result<std::size_t> gguf_alignment(const gguf_header& h, std::span<const std::byte> file) {
+    const gguf_value* value = find_gguf_value(h, "general.alignment");
     if (!value) return std::size_t{32};
-    if (value->type() != gguf_value_type::u32)
-        return error{errc::corrupt, std::string("metadata \"general.alignment\" must be u32, its type is ") + info_of_value(value->type()).name};
+    const std::string what = "metadata \"general.alignment\"" + gguf_cursor::where(static_cast<std::size_t>(value->bytes().data() - file.data()));
+    if (value->type() != gguf_value_type::u32) return error{errc::corrupt, what + " must be u32, its type is " + info_of_value(value->type()).name};
     const std::uint64_t n = *value->as_uint64();
-    if (!is_gguf_alignment(n))
-        return error{errc::corrupt, "metadata \"general.alignment\" is " + std::to_string(n) + ", must be a power of two from 8 to 1048576"};
+    if (!is_gguf_alignment(n)) return error{errc::corrupt, what + " is " + std::to_string(n) + ", must be a power of two from 8 to 1048576"};
     return std::size_t{n};
-}
-
-inline const gguf_value* find_gguf_value(const gguf_header& h, std::string_view key) {
-    const auto* found = find_by_name(h.metadata, h.value_by_key, key, key_of_value);
-    return found ? &found->second : nullptr;
 }
 
 inline std::string problem_of_version(std::uint32_t version) {
@@ -192,9 +200,10 @@ inline result<gguf_header> read_gguf_header(std::span<const std::byte> bytes) {
 
     gguf_header h;
     QNT_TRY(read_gguf_metadata(in, values, h));
-    const auto alignment = gguf_alignment(find_gguf_value(h, "general.alignment"));
+    const auto alignment = gguf_alignment(h, bytes);
     if (!alignment) return alignment.error();
     std::vector<gguf_place> places;
+    std::vector<std::size_t> begins;
     for (std::uint64_t i = 0; i < tensors; ++i) {
         const std::size_t begin = in.offset();
         const auto name = in.string("name");
@@ -206,8 +215,9 @@ inline result<gguf_header> read_gguf_header(std::span<const std::byte> bytes) {
         const auto place = read_gguf_info(in, h.tensors.back());
         if (!place) return at_fault(what, place.error());
         places.push_back(*place);
+        begins.push_back(begin);
     }
-    auto order = order_by_own_name(h.tensors, "tensor", &gguf_tensor::name);
+    auto order = order_by_own_name(h.tensors, "tensor", &gguf_tensor::name, begins);
     if (!order) return order.error();
     h.tensor_by_name = std::move(*order);
     const std::size_t begin = ceil_div(in.offset(), *alignment) * *alignment;

@@ -1,6 +1,6 @@
 // Text as tokens bring it, fit to be shown at once: whole UTF-8 characters, and nothing that may turn out to be part of a stop string.
 //
-//   text_filter text({"\n\n"});
+//   gpt2::text_filter text({"\n\n"});
 //   send(text.push(tokenizer.token_bytes(id)));   if (text.stopped()) ...
 //   send(text.finish());                           // what was held back
 #pragma once
@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include <gpt2/tokenizer.hpp>
+#include "tokenizer.hpp"
 
-namespace serve {
+namespace gpt2 {
 
 class text_filter {
 public:
@@ -47,9 +47,9 @@ private:
     }
 
     std::vector<std::string> stops_;
-    gpt2::utf8_stream characters_;
+    utf8_stream characters_;
     std::string held_;
     bool stopped_ = false;
 };
 
-}  // namespace serve
+}  // namespace gpt2

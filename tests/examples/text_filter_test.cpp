@@ -1,4 +1,4 @@
-#include <serve/text_filter.hpp>
+#include <gpt2/text_filter.hpp>
 
 #include "catch.hpp"
 
@@ -6,7 +6,7 @@ namespace {
 
 // All that comes out, a byte at a time or in pieces of n.
 std::string filtered(const std::string& text, const std::vector<std::string>& stops, std::size_t n, bool* stopped = nullptr) {
-    serve::text_filter filter(stops);
+    gpt2::text_filter filter(stops);
     std::string out;
     for (std::size_t at = 0; at < text.size(); at += n) {
         const std::string part = filter.push(std::string_view(text).substr(at, n));
@@ -43,7 +43,7 @@ TEST_CASE("text_filter: of several stop strings the one that is whole first coun
 }
 
 TEST_CASE("text_filter: shows at once what cannot be part of a stop string") {
-    serve::text_filter filter({"\n\n", "END"});
+    gpt2::text_filter filter({"\n\n", "END"});
     CHECK(filter.push("abc") == "abc");
     CHECK(filter.push("\n") == "");
     CHECK(filter.push("x E") == "\nx ");
@@ -55,7 +55,7 @@ TEST_CASE("text_filter: shows at once what cannot be part of a stop string") {
 }
 
 TEST_CASE("text_filter: bytes that are no characters become U+FFFD, cut ones wait") {
-    serve::text_filter filter;
+    gpt2::text_filter filter;
     CHECK(filter.push("\xf0\x9f") == "");
     CHECK(filter.push("\x98\x80!") == "\xf0\x9f\x98\x80!");
     CHECK(filter.push("\xff") == "\xef\xbf\xbd");
