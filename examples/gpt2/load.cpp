@@ -115,6 +115,13 @@ void set_calibration(qnt::checkpoint& tensors, const input_ranges& calibration) 
         if (const auto found = calibration.find(t.name); found != calibration.end()) t.input_absmax = found->second;
 }
 
+// Reads a byte of every page: the first step reads all weights, and would wait for the pages of a mapped file one by one.
+void touch(std::span<const std::byte> bytes) {
+    constexpr std::size_t page = 4096;
+    const auto* p = reinterpret_cast<const volatile unsigned char*>(bytes.data());
+    for (std::size_t i = 0; i < bytes.size(); i += page) static_cast<void>(p[i]);
+}
+
 class model_builder {
 public:
     model_builder(const load_options& options, qnt::executor_ref executor)
@@ -183,6 +190,7 @@ private:
             w = archive_->get_any(t.name).value();
             if (is_asked_) check_asked(t);
             const std::size_t outliers = w.outliers.count();
+            touch({w.data, qnt::streamed_bytes(w.format, w.shape)});
             r = {t.name, t.shape, *t.packed_format, false, true, t.packed_transform, {}};
             r.report.cols = w.shape.cols;
             r.report.outliers = outliers;
