@@ -102,11 +102,15 @@ void write_reports(const std::string& folder, const std::vector<json>& results) 
 json run_configuration(const plan& p, const configuration& c, const std::vector<std::string>& arguments,
                        const std::function<void(double)>& progress) {
     const json sums = run_job(c, "quality", arguments, progress);
-    if (!p.asked.shard.is_whole())
+    if (!p.asked.shard.is_whole()) {
+        json planned = json::array();  // by the same command: no merge without them
+        for (const configuration& other : p.configurations) planned.push_back(other.name);
         return {{"schema", shard_schema},
                 {"shard", {{"index", p.asked.shard.index}, {"count", p.asked.shard.count}}},
+                {"planned", std::move(planned)},
                 {"identity", identity_of(p, c)},
                 {"quality", sums}};
+    }
     json cost = nullptr;
     if (!p.asked.no_speed) cost = run_job(c, "cost", arguments, [&](double done) { progress(1 + cost_work * done); });
     return result_of(p, c, quality_of(sums), cost);
@@ -188,7 +192,8 @@ std::map<std::string, std::vector<shard_set>> shards_in(const std::string& folde
     return by_name;
 }
 
-json merge_set(const shard_set& set) {
+// planned: gets the configurations of the runs that the shards are of, and how many shards those have.
+json merge_set(const shard_set& set, std::map<std::string, std::size_t>& planned) {
     std::optional<quality> whole;
     json identity;
     for (const auto& [index, path] : set.files) {
@@ -198,6 +203,7 @@ json merge_set(const shard_set& set) {
             throw fail("is no shard of qnt-eval; remove it and run this shard again");
         try {
             quality part = quality_of(j->at("quality"));
+            for (const json& name : j->at("planned")) planned.emplace(name.get<std::string>(), set.count);
             if (!whole) {
                 whole = std::move(part);
                 identity = j->at("identity");
@@ -218,13 +224,19 @@ json merge_set(const shard_set& set) {
 void merge_shards(const std::string& folder) {
     const auto by_name = shards_in(folder);
     if (by_name.empty()) throw std::runtime_error(folder + ": there are no shards in it (NAME.shard-I-of-N.json, from --shard I/N)");
+    const auto require = [&](const std::string& name, const shard_set& set) {
+        if (!set.is_complete())
+            throw std::runtime_error(folder + ": of " + name + " is missing: --shard " + set.missing() + "; run it, then merge again");
+    };
     std::vector<json> results;
+    std::map<std::string, std::size_t> planned;
     for (const auto& [name, sets] : by_name) {
         const auto complete = std::find_if(sets.begin(), sets.end(), [](const shard_set& s) { return s.is_complete(); });
-        if (complete == sets.end())
-            throw std::runtime_error(folder + ": of " + name + " is missing: --shard " + sets.back().missing() + "; run it, then merge again");
-        results.push_back(merge_set(*complete));
+        require(name, complete == sets.end() ? sets.back() : *complete);
+        results.push_back(merge_set(*complete, planned));
     }
+    for (const auto& [name, count] : planned)
+        if (!by_name.contains(name)) require(name, {count, {}});
     for (const json& r : results) write((fs::path(folder) / (r["name"].get<std::string>() + ".json")).string(), text_of(r));
     write_reports(folder, results);
 }

@@ -64,7 +64,7 @@ CHECK = r"""
 
 
 def chromium(page, scheme, width, height, *flags):
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = ['chromium', '--headless=new', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--host-resolver-rules=MAP * ~NOTFOUND', f'--user-data-dir={profile}',
                    f'--window-size={width},{height}', f'--blink-settings=preferredColorScheme={0 if scheme == "dark" else 1}', *flags, page.resolve().as_uri()]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120, text=True).stdout

@@ -387,6 +387,12 @@ TEST_CASE("qnt-eval: a shard that is missing, damaged or of another run is one l
     CHECK(!std::filesystem::exists(in.at / "out/comparison.json"));
     in.measure("out", "", {"--no-speed", "--shard", "2/2"});
     CHECK(merge().exit_code == 0);
+    for (const char* shard : {"1", "2"}) {  // a configuration that none has begun is missing too
+        in.measure("two", "int4:32", {"--no-speed", "--shard", shard + std::string("/2")});
+        std::filesystem::remove(in.at / "two/qnt-gpt2-5m.int4-32.kv-f32.shard-" + std::string(shard) + "-of-2.json");
+    }
+    check_refused(run({QNT_EVAL, "merge", in.at / "two"}), 1, "of qnt-gpt2-5m.int4-32.kv-f32 is missing: --shard 1/2, 2/2");
+    CHECK(!std::filesystem::exists(in.at / "two/comparison.json"));
     check_refused(run({QNT_EVAL, "merge", in.at / "nowhere"}), 2, "nowhere");
     std::filesystem::create_directory(in.at / "empty");
     check_refused(run({QNT_EVAL, "merge", in.at / "empty"}), 1, "no shards");

@@ -100,7 +100,7 @@ class Browser:
 def page():
     if not browser_program:
         raise Skipped("Chromium is not installed (Debian: chromium)")
-    with Server(program) as s, tempfile.TemporaryDirectory() as folder, Browser(folder) as b:
+    with Server(program) as s, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Browser(folder) as b:
         here = f"http://127.0.0.1:{s.port}"
         b.call("Emulation.setDeviceMetricsOverride", width=1200, height=850, deviceScaleFactor=1, mobile=False)
         b.call("Page.navigate", url=here + "/")
