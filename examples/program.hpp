@@ -40,6 +40,13 @@ inline std::string name_of_file(std::string path) {
     return path.substr(path.rfind('/') + 1);
 }
 
+// threads stays 0, one for each usable core, unless the user says a number.
+inline void add_threads(CLI::App& app, std::size_t& threads) {
+    app.add_option("--threads", threads, "how many; any number gives the same result")
+        ->check(CLI::Range(1, 1024))
+        ->default_str("one for each usable core");
+}
+
 // What CLI11 2.1 takes for numbers: "" for 0, -1 and 2^64 for 2^64 - 1.
 inline void check_numbers(const CLI::App& app) {
     for (const CLI::Option* option : app.get_options())

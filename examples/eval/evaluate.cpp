@@ -198,7 +198,7 @@ json merge_set(const shard_set& set, std::map<std::string, std::size_t>& planned
     json identity;
     for (const auto& [index, path] : set.files) {
         const std::optional<json> j = read_json(path);
-        const auto fail = [&](const std::string& why) { return std::runtime_error(path + ": " + why); };
+        const auto fail = [&path = path](const std::string& why) { return std::runtime_error(path + ": " + why); };
         if (!j || !j->is_object() || j->value("schema", "") != shard_schema)
             throw fail("is no shard of qnt-eval; remove it and run this shard again");
         try {

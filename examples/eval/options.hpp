@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "../gpt2/modes.hpp"
+#include "../program.hpp"
 #include "plan.hpp"
 
 namespace eval {
@@ -29,7 +30,7 @@ inline void add_options(CLI::App& app, settings& s) {
     app.add_option("--speed-tokens", s.speed_tokens, "tokens behind it, for speed; 0: 64, or what has room")->capture_default_str();
     app.add_option("--repeats", s.repeats, "of each measurement of speed, after one to warm up")->check(CLI::Range(1, 1000))->capture_default_str();
     app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
-    app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
+    tools::add_threads(app, s.threads);
     app.add_flag("--no-text", s.no_text, "no prompts");
     app.add_flag("--no-speed", s.no_speed, "no speed and memory: then a report has the same bytes on every machine");
     app.add_flag("--force", s.force, "measure again what is there");

@@ -234,7 +234,7 @@ int main(int argc, char** argv) {
     app.add_flag("--in-memory", s.in_memory, "read a .qnt into memory, in huge pages, instead of mapping it");
     app.add_option("--mode", s.mode, "how products compute")->check(CLI::IsMember(gpt2::mode_names))->capture_default_str();
     app.add_option("--kv", s.kv, "how keys and values are stored: f32, f16 or int8, or keys,values as in f16,int8")->capture_default_str();
-    app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
+    tools::add_threads(app, s.threads);
     app.add_option("--isa", s.isa, "instruction set to use instead of the best one");
     app.add_option("-n", s.count, "tokens to generate at most")->check(CLI::Range(1, 1 << 20))->capture_default_str();
     app.add_option("--window", s.sampling.window, "go on beyond the model's context, from the last so many tokens; 0: end there")

@@ -87,6 +87,6 @@ int main(int argc, char** argv) {
     app.add_option("--windows", s.windows, "score only the first of them; 0: all")->capture_default_str();
     app.add_option("--stride", s.stride, "from window to window; 0: the length of one, so that they do not overlap")->capture_default_str();
     app.add_option("--kv", s.kv, "how keys and values are stored: f32, f16 or int8, or keys,values as in f16,int8")->capture_default_str();
-    app.add_option("--threads", s.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
+    tools::add_threads(app, s.threads);
     return tools::run_program("qnt-perplexity", app, argc, argv, [&] { run(s); });
 }

@@ -104,7 +104,7 @@ int main(int argc, char** argv) {
     app.add_option("--top-p", d.top_p, "where a request does not say")->capture_default_str();
     app.add_option("--deadline", s.deadline, "seconds for an answer")->check(CLI::Range(1, 86400))->capture_default_str();
     app.add_option("--device", s.device, "cpu")->envname("DEVICE")->capture_default_str();
-    app.add_option("--threads", s.service.threads, "0: one for each usable core")->check(CLI::Range(0, 1024))->capture_default_str();
+    tools::add_threads(app, s.service.threads);
     app.add_option("--isa", s.isa, "instruction set to use instead of the best one");
     app.footer(limits_text());
     return tools::run_program("qnt-serve", app, argc, argv, [&] { run(s); });

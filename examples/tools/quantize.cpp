@@ -40,7 +40,7 @@ void check_out(const settings& s, const tools::source& in, const std::string& ou
     namespace fs = std::filesystem;
     std::error_code ignored;
     for (const std::string& file : in.files)
-        if (fs::equivalent(out, file, ignored)) throw std::runtime_error(out + ": is what is read; give another name");
+        if (fs::equivalent(out, file, ignored)) throw std::runtime_error(out + ": is what is read; give the output another name");
     if (!s.force && fs::exists(fs::symlink_status(out, ignored))) throw std::runtime_error(out + ": exists; --force replaces it");
 }
 
@@ -110,7 +110,7 @@ int main(int argc, char** argv) {
     formats->require_option(1);
     app.add_option("--calibrate", s.calibrate, "file of text that decides which columns llmint8 and +outliers:T keep as f16");
     app.add_flag("--plan", s.plan, "only say how large it will be");
-    app.add_option("--threads", s.threads, "0: one for each usable core; any number gives the same bytes")->check(CLI::Range(0, 1024));
+    tools::add_threads(app, s.threads);
     app.add_flag("--strict", s.strict,
                  ".qnt: a scale that its type cannot hold is an error, not a group of zeros; so are codes that are not what was planned");
     app.add_option("--json", s.json, "file for the report as JSON; -: print it instead of the table");

@@ -119,6 +119,7 @@ TEST_CASE("qnt-generate: what it cannot do is one line and exit 1; wrong usage i
     check_refused(generate({"--mode", "fast"}), 2, "--mode");
     for (const char* seed : {"-1", "18446744073709551616", ""})
         check_refused(generate({"--model", folder, "--seed", seed}), 2, std::string("--seed: \"") + seed + "\" is no integer from 0 to 2^64 - 1");
+    check_refused(generate({"--model", folder, "--threads", "0"}), 2, "--threads: Value 0 not in range");
     check_refused(generate({"--model", folder, "--stop", ""}), 2, "--stop: an empty text stops nothing");
     check_refused(generate({"--model", folder, "--temperature", ""}), 2, "--temperature: \"\" is no number");
     check_refused(generate({"--model", folder, "--top-k", ""}), 2, "--top-k: \"\" is no number");
