@@ -190,7 +190,7 @@ private:
             w = archive_->get_any(t.name).value();
             if (is_asked_) check_asked(t);
             const std::size_t outliers = w.outliers.count();
-            touch({w.data, qnt::streamed_bytes(w.format, w.shape)});
+            if (!options_.in_memory) touch({w.data, qnt::streamed_bytes(w.format, w.shape)});
             r = {t.name, t.shape, *t.packed_format, false, true, t.packed_transform, {}};
             r.report.cols = w.shape.cols;
             r.report.outliers = outliers;
