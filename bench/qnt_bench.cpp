@@ -99,7 +99,7 @@ public:
         std::vector<float> y(s.m * s.n);
         for (const std::string& cache : bench::split(o_.caches, ',')) {
             const bool cold = cache == "cold";
-            if (!cold && s.m != 1) continue;
+            if (!cold && s.m != 1 && o_.caches != "hot") continue;
             const std::size_t copies = cold ? std::max<std::size_t>(2, std::size_t(cold_bytes / double(step)) + 1) : 1;
             const arena memory(qnt::round_up(copies * step, std::size_t{1} << 21), o_.pages);
             for (std::size_t i = 0; i < copies; ++i) std::memcpy(memory.data() + i * step, packed->bytes().data(), bytes);
@@ -159,7 +159,7 @@ int main(int argc, char** argv) {
     app.add_option("--only", o.only, "formats: int8_channel,int4:32,nf4:64,f16, with /exact for float arithmetic (default: the usual ones)");
     app.add_option("--isa", o.isa, "instruction set (default: the widest)");
     app.add_option("--pages", o.pages, "pages of the weights")->capture_default_str()->check(CLI::IsMember({"huge", "4k", "file"}));
-    app.add_option("--cache", o.caches, "cold,hot")->capture_default_str();
+    app.add_option("--cache", o.caches, "cold,hot; hot with more than one row of x only where cold is not asked for as well")->capture_default_str();
     try {
         app.parse(argc, argv);
         runner all(o);

@@ -90,7 +90,8 @@ qnt::checkpoint_tensor tensor_of(const qnt::checkpoint_file& file, const tensor_
 // Is the head the embedding again? Who writes a .qnt has asked that already, and opening one reads no weights.
 bool is_tied(const qnt::checkpoint_file& file, const qnt::checkpoint_tensor& head, const qnt::checkpoint_tensor& wte) {
     if (file.as_archive()) return false;
-    const std::vector<float> a = head.read().value(), b = wte.read().value();
+    std::vector<float> spaces[2];
+    const std::span<const float> a = qnt::values_of(head, spaces[0]).value(), b = qnt::values_of(wte, spaces[1]).value();
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 

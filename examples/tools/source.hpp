@@ -74,27 +74,6 @@ inline std::string stored_name(const qnt::checkpoint_file& file, const std::stri
     return name;
 }
 
-// The tensor gives its pages of the file back when it was read: in memory is one of them at a time.
-inline void read_and_forget(const qnt::checkpoint_file& file, qnt::checkpoint_tensor& t, const std::string& name) {
-    const std::vector<std::string> names = t.parts.empty() ? std::vector{name} : t.parts;
-    const auto then_forget = [&](const auto& from) {
-        if (!from) return;
-        const auto with = [&](const auto& read) {
-            return [read, from, names] {
-                auto values = read();
-                for (const std::string& part : names)
-                    if (const auto at = from->find(part)) from->forget(**at);
-                return values;
-            };
-        };
-        if (t.read) t.read = with(t.read);
-        if (t.read_packed) t.read_packed = with(t.read_packed);
-    };
-    then_forget(file.as_safetensors());
-    then_forget(file.as_gguf());
-    then_forget(file.as_archive());
-}
-
 // Throws for a tensor that holds no numbers that can be read as f32, before any work.
 inline void check_readable(const qnt::checkpoint_file& file, const qnt::checkpoint_tensor& t, const std::string& name) {
     const auto refuse = [&] {
@@ -128,11 +107,7 @@ inline source open_source(const std::string& path, qnt::executor_ref executor) {
         s.tensors = gpt2::checkpoint_of(file, *s.gpt2);
         if (has_tokenizer(file)) s.tokenizer = tokenizer_of(file, *s.gpt2);
     }
-    for (qnt::checkpoint_tensor& t : s.tensors) {
-        const std::string name = stored_name(file, t.name);
-        check_readable(file, t, name);
-        read_and_forget(file, t, name);
-    }
+    for (const qnt::checkpoint_tensor& t : s.tensors) check_readable(file, t, stored_name(file, t.name));
     return s;
 }
 

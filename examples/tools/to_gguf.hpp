@@ -54,8 +54,9 @@ inline std::vector<std::byte> encode_gguf(const job& j, const qnt::checkpoint_te
         return std::move(*r);
     };
     if (p.report.is_lossless) return get(qnt::gguf_encode(get(t.read_packed()).view(), j.executor));
-    std::vector<float> values = get(t.read());
-    if (t.transposed) values = transposed(values, t.shape[0], t.shape[1]);
+    std::vector<float> space;
+    std::span<const float> values = get(qnt::values_of(t, space));
+    if (t.transposed) values = space = transposed(values, t.shape[0], t.shape[1]);
     const std::vector<std::byte> blocks = get(qnt::gguf_encode(p.type, values, j.executor));
     if (!p.report.is_kept) {
         const std::size_t rows = p.report.shape[0], cols = p.report.shape[1], row_bytes = rows ? blocks.size() / rows : 0;
@@ -92,7 +93,9 @@ inline std::vector<converted_tensor> to_gguf(const job& j) {
         out.begin(j.out).value();
         for (std::size_t i = 0; i < plans.size(); ++i) {
             if (!work.before(i)) throw interruption();
-            out.write(plans[i].report.name, encode_gguf(j, j.in.tensors[i], plans[i])).value();
+            const qnt::checkpoint_tensor& t = j.in.tensors[i];
+            out.write(plans[i].report.name, encode_gguf(j, t, plans[i])).value();
+            if (t.forget) t.forget();
         }
         if (interrupted) throw interruption();
         out.finish().value();

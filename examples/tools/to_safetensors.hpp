@@ -124,6 +124,7 @@ private:
     std::vector<float> read(std::size_t i) {
         const qnt::checkpoint_tensor& t = job_.in.tensors[i];
         std::vector<float> values = get(i, t.read());
+        if (t.forget) t.forget();
         return plans_[i].is_swapped ? transposed(values, t.shape[0], t.shape[1]) : values;
     }
     std::vector<qnt::named_array> quantize(std::size_t i) {

@@ -67,8 +67,20 @@ template <class T> void load_block(const matrix_view<T>& w, std::size_t first, s
         }
         return;
     }
-    for (std::size_t c = 0; c < w.cols; ++c)  // a transposed view: neighbours in memory are rows
-        for (std::size_t r = 0; r < count; ++r) out[r * w.cols + c] = float(w(first + r, c));
+    // A transposed view: neighbours in memory are rows. Turned in squares, so that whole lines are read and written.
+    constexpr std::size_t side = panel_rows;
+    float square[side][side];
+    for (std::size_t r0 = 0; r0 < count; r0 += side)
+        for (std::size_t c0 = 0; c0 < w.cols; c0 += side) {
+            const std::size_t rows = count - r0 < side ? count - r0 : side, cols = w.cols - c0 < side ? w.cols - c0 : side;
+            for (std::size_t c = 0; c < cols; ++c) {
+                const std::size_t ahead = c0 + c + 2 * side < w.cols ? c0 + c + 2 * side : w.cols - 1;  // a page away: no hardware fetches it
+                __builtin_prefetch(&w(first + r0, ahead));
+                __builtin_prefetch(&w(first + r0 + rows - 1, ahead));
+                for (std::size_t r = 0; r < rows; ++r) square[r][c] = float(w(first + r0 + r, c0 + c));
+            }
+            for (std::size_t r = 0; r < rows; ++r) std::memcpy(out + (r0 + r) * w.cols + c0, square[r], cols * sizeof(float));
+        }
 }
 
 // Rows [first, first + count) as dense f32, zeros in the columns of `without`: where they lie, if they do, else in `space`, which is made
@@ -108,12 +120,16 @@ public:
     // Scales (as stored, widened to f32) and zero points of a row; false when the row cannot be quantized. ranges: space for the groups.
     bool scale_row(const float* x, group_range* ranges, float* scales, std::uint8_t* zeros, row_errors& count) const {
         bool good = true;
+        const std::size_t groups = s_.groups();
         (f_.has_zero() ? kernels::group_ranges<true> : kernels::group_ranges<false>)[isa_](x, s_.cols, s_.group_size(), ranges);
-        for (std::size_t g = 0; g < s_.groups(); ++g) {
+        for (std::size_t g = 0; g < groups; ++g) {
             const group_range& range = ranges[g];
-            float wanted = f_.has_zero() ? (range.high - range.low) / Code::absmax : range.absmax() / Code::absmax;
-            if (is_short_block(g) && wanted < bitsandbytes_least) wanted = bitsandbytes_least;
-            scales[g] = round_to(f_.scale, wanted);
+            scales[g] = f_.has_zero() ? (range.high - range.low) / Code::absmax : range.absmax() / Code::absmax;
+            if (is_short_block(g) && scales[g] < bitsandbytes_least) scales[g] = bitsandbytes_least;
+        }
+        round_row(scales, groups);
+        for (std::size_t g = 0; g < groups; ++g) {
+            const group_range& range = ranges[g];
             zeros[g] = 0;
             good = good && range.finite() && is_finite(scales[g]);
             const bool is_zero = range.absmax() == 0;
@@ -147,6 +163,17 @@ public:
     }
 
 private:
+    // To the type of scales.
+    void round_row(float* x, std::size_t n) const {
+        if (f_.scale == scalar_type::f32) return;
+        constexpr std::size_t most = 256;
+        std::uint16_t narrow[most];
+        for (std::size_t i = 0; i < n; i += most) {
+            const std::size_t part = n - i < most ? n - i : most;
+            kernels::narrow_row[isa_](x + i, part, f_.scale, narrow);
+            kernels::widen_row[isa_](narrow, part, f_.scale, x + i);
+        }
+    }
     static constexpr float lowest = Code::decode(Code::encode(-0x1p20f)), highest = Code::decode(Code::encode(0x1p20f));
     static std::uint8_t encode(float x, int zero) {
         if constexpr (requires { Code::max_zero; }) return Code::encode_level(x, zero);

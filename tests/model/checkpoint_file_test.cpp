@@ -77,6 +77,42 @@ TEST_CASE("checkpoint_file: safetensors, as a file and as a folder") {
     }
 }
 
+TEST_CASE("checkpoint_file: f32 that lie aligned in a file are lent, all others are read") {
+    const temp_folder at;
+    const std::vector<float> w = test::random_floats(6 * 8, 1);
+    const std::vector<qnt::f16> narrow(w.begin(), w.end());
+    qnt::safetensors_writer aligned;
+    REQUIRE(aligned.declare("w", qnt::safetensors_dtype::f32, {6, 8}));
+    REQUIRE(aligned.declare("narrow", qnt::safetensors_dtype::f16, {6, 8}));
+    REQUIRE(aligned.begin(at / "aligned.safetensors"));
+    for (const auto& t : aligned.order()) REQUIRE(t.name == "w" ? aligned.write("w", w) : aligned.write("narrow", narrow));
+    REQUIRE(aligned.finish());
+    write_text(at / "odd.safetensors", test::safetensors_image({test::array_of("w", qnt::safetensors_dtype::f32, {6, 8}, w)}).bytes());
+    qnt::gguf_writer gguf;
+    REQUIRE(gguf.declare("w", qnt::gguf_type::f32, {6, 8}));
+    REQUIRE(gguf.declare("narrow", qnt::gguf_type::f16, {6, 8}));
+    REQUIRE(gguf.begin(at / "w.gguf"));
+    REQUIRE(gguf.write("w", std::as_bytes(std::span(w))));
+    REQUIRE(gguf.write("narrow", std::as_bytes(std::span(narrow))));
+    REQUIRE(gguf.finish());
+
+    for (const char* name : {"aligned.safetensors", "odd.safetensors", "w.gguf"})
+        for (const auto& file : {qnt::checkpoint_file::open(at / name).value(), qnt::checkpoint_file::load(at / name).value()}) {
+            CAPTURE(name);
+            const qnt::checkpoint_tensor& t = *file.find("w");
+            CHECK(t.in_place.empty() == (name == std::string("odd.safetensors")));
+            std::vector<float> space;
+            for (int again = 0; again < 2; ++again) {
+                const std::span<const float> values = qnt::values_of(t, space).value();
+                CHECK(test::same_bits(values, w));
+                CHECK(space.empty() == !t.in_place.empty());
+                t.forget();  // and they are there again
+            }
+            CHECK(test::same_bits(t.read().value(), w));
+            if (const qnt::checkpoint_tensor* other = file.find("narrow")) CHECK(other->in_place.empty());
+        }
+}
+
 TEST_CASE("checkpoint_file: an archive gives its codes without loss, and f32 values of any of them") {
     const temp_folder at;
     const auto w = test::random_floats(48 * 96, 1), bias = test::random_floats(48, 2);

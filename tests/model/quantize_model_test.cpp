@@ -76,6 +76,29 @@ TEST_CASE("a tensor is on the disk before the next one is read") {
     CHECK(folder.files() == 1);
 }
 
+TEST_CASE("what lies as f32 already is quantized where it lies, and given back when it was read, whatever came of it") {
+    const temp_folder folder;
+    const qnt::checkpoint copied = small_checkpoint();
+    qnt::checkpoint in = copied;
+    std::vector<std::string> given_back;
+    for (qnt::checkpoint_tensor& t : in) {
+        t.read = [] { return qnt::result<std::vector<float>>(qnt::error{qnt::errc::io, "read() of a tensor that lies in place"}); };
+        t.in_place = t.shape.size() == 1 ? bias : w;
+        t.forget = [&given_back, name = t.name] { given_back.push_back(name); };
+    }
+    REQUIRE(qnt::quantize_model(copied, rules, folder / "copied.qnt"));
+    REQUIRE(qnt::quantize_model(in, rules, folder / "in_place.qnt"));
+    CHECK(text_of(folder / "in_place.qnt") == text_of(folder / "copied.qnt"));
+    CHECK(given_back == std::vector<std::string>{"fc", "emb", "fc.bias"});
+
+    given_back.clear();
+    in[1].in_place = std::span(w).first(96);
+    const auto refused = qnt::quantize_model(in, rules, folder / "refused.qnt");
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message == "tensor 'emb': the loader read 96 elements, the shape has 4608");
+    CHECK(given_back == std::vector<std::string>{"fc", "emb"});
+}
+
 TEST_CASE("a plan knows formats, shapes and sizes, and reads nothing") {
     qnt::checkpoint in = small_checkpoint();
     for (auto& t : in) t.read = nullptr;

@@ -22,6 +22,8 @@ namespace qnt::isa::inline QNT_BASELINE {
 QNT_INLINE void prefetch(const void* p, std::size_t ahead) {
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + ahead));
 }
+// Asks for the line of an address that need not be anybody's, into the second-level cache.
+QNT_INLINE void prefetch_second_level(std::uintptr_t address) { __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2); }
 }  // namespace qnt::isa::inline QNT_BASELINE
 
 // A region: what stands between BEGIN and END may use the named instruction sets. Regions add to the command line's flags.

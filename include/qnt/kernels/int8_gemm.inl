@@ -216,20 +216,28 @@ QNT_INLINE void finish_int8_rows(const kernels::gemm_args& a, std::size_t panel,
     }
 }
 
-// The integer sums of a segment for the R rows from x on.
-template <int R, int Parts, operand_family Family, bool Zero, bool Expanded>
+inline constexpr int lines_at_once = 4;  // of the loops of a tile
+
+// Weights from memory: a core alone asks for too little at once when it decodes between its loads.
+struct weights_ahead {
+    QNT_INLINE void ask(const std::uint8_t* w) const {
+        QNT_EACH (u, lines_at_once) prefetch(w + u * 64, prefetch_bytes);
+    }
+};
+
+// The integer sums of a segment for the R rows from x on; before each run of lines `ahead` asks for what will be needed.
+template <int R, int Parts, operand_family Family, bool Zero, bool Expanded, class Ahead>
 QNT_INLINE void sum_segment(segment_sums<R, Parts, Family, Expanded>& sums, const kernels::gemm_args& a, const std::uint8_t* w,
-                            std::size_t panel_step, std::size_t lines, const seed_source<Zero>& from, const std::int8_t* x,
-                            const ops::codebook& book) {
+                            std::size_t panel_step, std::size_t lines, const seed_source<Zero>& from, const std::int8_t* x, const ops::codebook& book,
+                            Ahead& ahead) {
     constexpr std::size_t k_per_line = is_nibble(Family) && !Expanded ? 8 : 4;
-    constexpr int unroll = 4;
+    constexpr int unroll = lines_at_once;
     const std::size_t stride = a.codes_stride;
     QNT_EACH (r, R)
         QNT_EACH (part, Parts) sums.start(r, part, from.seed(r, part));
     std::size_t i = 0;
     for (; i + unroll <= lines; i += unroll, w += 64 * unroll, x += k_per_line * unroll) {
-        if constexpr (!Expanded)  // weights from memory: a core alone asks for too little at once when it decodes between its loads
-            QNT_EACH (u, unroll) prefetch(w + u * 64, prefetch_bytes);
+        ahead.ask(w);
         QNT_EACH (u, unroll) sums.add_line(u, w + u * 64, panel_step, x + std::size_t(u) * k_per_line, stride, book, *a.tables);
         sums.fold();
     }
@@ -256,7 +264,8 @@ QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std:
         segment_sums<R, ops::parts, Family, false> sums;
         if (grouped) load_scales(meta, scale_type, scales);
         end = meta;
-        sum_segment<R, ops::parts, Family, Zero, false>(sums, a, w, 0, lines, seed_source<Zero>(a, meta, at), x, book);
+        weights_ahead ahead;
+        sum_segment<R, ops::parts, Family, Zero, false>(sums, a, w, 0, lines, seed_source<Zero>(a, meta, at), x, book, ahead);
         add_segment<R, ops::parts>([&](int r, int part) QNT_INLINE_LAMBDA { return sums.total(r, part); }, a.factors + at, grouped, scales,
                                    [&](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA { acc[r][part] = ops::fma(d, by, acc[r][part]); });
         at += m;
@@ -287,9 +296,46 @@ struct block_chunk {
     }
 };
 
+// Codes of the next chunk that the tiles of this one ask for, some bytes in every step of their loops: more lines at once than a core can
+// wait for would hold a tile up, and to read them when they are needed is a tenth of the time of a product of 128 rows.
+class codes_ahead {
+public:
+    // bytes: from `begin` on, and as many in each of the following panels, if there are any. steps: of the loops of a tile.
+    QNT_INLINE codes_ahead(const std::uint8_t* begin, std::size_t bytes, std::size_t panels, std::size_t panel_bytes, std::size_t tiles,
+                           std::size_t steps)
+        : at_(reinterpret_cast<std::uintptr_t>(begin)), bytes_(bytes), panels_(panels), panel_bytes_(panel_bytes), tile_bytes_(0) {
+        const std::size_t for_step = panels ? ceil_div(panels * bytes, 2 * tiles * steps) : 0;
+        step_ = for_step < line_bytes ? for_step : line_bytes;
+        tile_bytes_ = 2 * step_ * steps;
+    }
+    struct stream {
+        std::uintptr_t at;  // may be anybody's
+        std::size_t step;
+        QNT_INLINE void ask(const std::uint8_t*) {
+            prefetch_second_level(at);
+            prefetch_second_level(at + step);
+            at += 2 * step;
+        }
+    };
+    QNT_INLINE stream next_tile() {
+        if (done_ >= bytes_ && panels_ > 0) {
+            done_ = 0;
+            at_ += --panels_ > 0 ? panel_bytes_ : 0;
+        }
+        const stream s{at_ + done_, panels_ > 0 ? step_ : 0};
+        done_ += tile_bytes_;
+        return s;
+    }
+
+private:
+    std::uintptr_t at_;
+    std::size_t bytes_, panels_, panel_bytes_, tile_bytes_, step_, done_ = 0;
+};
+
 // R rows of x from `row` on against a chunk, their float sums in registers; what is unfinished waits at `sums`, [R, Panels * 16].
-template <int R, int Panels, operand_family Family, bool Zero>
-QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const block_chunk& chunk, std::size_t panel, std::size_t row, float* sums) noexcept {
+template <int R, int Panels, operand_family Family, bool Zero, class Ahead>
+QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const block_chunk& chunk, std::size_t panel, std::size_t row, float* sums,
+                             Ahead ahead) noexcept {
     constexpr int parts = Panels * ops::parts;
     const bool is_first = chunk.first_segment == 0, is_last = chunk.first_segment + chunk.count == a.segments;
     if (is_last) prefetch_outputs(a, panel * panel_rows, Panels * panel_rows, row, row + std::size_t(R));
@@ -303,7 +349,7 @@ QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const block_chunk& chu
     for (const block_chunk::segment *s = chunk.segments, *const end = s + chunk.count; s != end; ++s) {
         segment_sums<R, parts, Family, expands<Family>> dots;
         sum_segment<R, parts, Family, Zero, expands<Family>>(dots, a, s->codes, chunk.panel_step, s->lines, seed_source<Zero>(a, s->meta, at), x,
-                                                             book);
+                                                             book, ahead);
         const auto total = [&](int r, int part) QNT_INLINE_LAMBDA { return dots.total(r, part); };
         const auto add = [&](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA { acc[r][part] = ops::fma(d, by, acc[r][part]); };
         ops::f32 scale[parts];
@@ -313,28 +359,37 @@ QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const block_chunk& chu
         x += s->columns;
         at += a.m;
     }
-    if (!is_last) {
-        QNT_EACH (r, R)
-            QNT_EACH (part, parts) ops::store(sums + (r * parts + part) * ops::lanes, acc[r][part]);
+    const std::uint8_t* const meta = chunk.segments[chunk.count - 1].meta;
+    if (is_last && is_plain(a, panel + Panels - 1)) {  // of its own: with all that an epilogue may be the code of a tile is 17 KB
+        if (!a.grouped)
+            QNT_EACH (p, Panels) {
+                ops::f32 one[ops::parts];
+                load_scales(meta + std::size_t(p) * a.panel_bytes, a.scale, one);
+                QNT_EACH (r, R)
+                    QNT_EACH (part, ops::parts) acc[r][p * ops::parts + part] = ops::mul(acc[r][p * ops::parts + part], one[part]);
+            }
+        float* y = static_cast<float*>(a.y) + row * a.y_stride + panel * panel_rows;
+        QNT_EACH (r, R) {
+            const ops::f32 row_scale = ops::set1(a.row_scales[row + std::size_t(r)]);
+            QNT_EACH (part, parts) ops::store(y + part * ops::lanes, ops::mul(acc[r][part], row_scale));
+            y += a.y_stride;
+        }
         return;
     }
-    const std::uint8_t* const meta = chunk.segments[chunk.count - 1].meta;
-    QNT_EACH (p, Panels) {
+    QNT_EACH (r, R)
+        QNT_EACH (part, parts) ops::store(sums + (r * parts + part) * ops::lanes, acc[r][part]);
+    for (std::size_t p = 0; is_last && p < Panels; ++p) {
         ops::f32 one[ops::parts];
-        if (!a.grouped) load_scales(meta + std::size_t(p) * a.panel_bytes, a.scale, one);
-        QNT_EACH (r, R) {
-            ops::f32 mine[ops::parts];
-            QNT_EACH (part, ops::parts) mine[part] = acc[r][p * ops::parts + part];
-            finish_int8_row(a, panel + std::size_t(p), row + std::size_t(r), mine, one);
-        }
+        if (!a.grouped) load_scales(meta + p * a.panel_bytes, a.scale, one);
+        finish_int8_rows(a, panel + p, row, R, sums + p * panel_rows, Panels * panel_rows, one);
     }
 }
 
-// Adds to float sums [rows][Parts] that wait in memory: the `add` of add_segment().
-template <int Parts> struct add_to_memory {
+// Adds to float sums, [rows, 16], that wait in memory: the `add` of add_segment().
+struct add_to_memory {
     float* sums;
     QNT_INLINE void operator()(int r, int part, ops::f32 d, ops::f32 by) const {
-        float* const sum = sums + (r * Parts + part) * ops::lanes;
+        float* const sum = sums + (r * ops::parts + part) * ops::lanes;
         ops::store(sum, ops::fma(d, by, ops::load(sum)));
     }
 };
@@ -357,7 +412,7 @@ QNT_INLINE void add_tile(const kernels::gemm_args& a, const std::int32_t* produc
     };
     ops::f32 scale[ops::parts];
     QNT_EACH (part, ops::parts) scale[part] = scales[part];
-    add_segment<16, ops::parts>(total, factors, grouped, scale, add_to_memory<ops::parts>{acc});
+    add_segment<16, ops::parts>(total, factors, grouped, scale, add_to_memory{acc});
 }
 
 // A block has at most so many rows, a multiple of 16.
@@ -376,13 +431,19 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
     chunk.scales = scales;
     if (!a.grouped) std::memset(scales, 0, row_sums * sizeof(float));  // read, not used
     chunk.panel_step = expands<Family> ? operand_bytes : a.panel_bytes;
+    constexpr std::size_t k_per_line = is_nibble(Family) ? 8 : 4;
+    const std::size_t tiles = ceil_div(to - from, std::size_t(ops::block_rows));
+    // Are there tiles enough to ask for what the next chunk needs?
+    constexpr std::size_t step_columns = 4 * lines_at_once, step_codes = step_columns / k_per_line * line_bytes;
+    const bool tiles_ask = expands<Family> && tiles * 2 * line_bytes >= Panels * step_codes;
+    const std::uint8_t* chunk_at = panel_at;
     for_segments<Family>(a, panel, [&](const std::uint8_t* w, std::size_t columns, std::size_t lines, const std::uint8_t* meta) QNT_INLINE_LAMBDA {
         const std::uint8_t* codes = w;
         std::size_t operand_lines = lines;
         if constexpr (expands<Family>) {
             std::uint8_t* const to_operands = operands + chunk.columns * panel_rows;
             const bool is_near_end = std::size_t(w - panel_at) + prefetch_bytes >= a.panel_bytes;  // the other panels of the block are read already
-            const std::size_t ahead = prefetch_bytes + (is_near_end ? (Panels - 1) * a.panel_bytes : 0);
+            const std::size_t ahead = tiles_ask ? 0 : prefetch_bytes + (is_near_end ? (Panels - 1) * a.panel_bytes : 0);
             for (std::size_t p = 0; p < Panels; ++p)
                 expand<Family>(w + p * a.panel_bytes, lines, ahead, book, *a.tables, to_operands + p * operand_bytes);
             codes = to_operands;
@@ -396,10 +457,17 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
                     ops::store(scales + (chunk.count * Panels + p) * panel_rows + std::size_t(part * ops::lanes), scale[part]);
             }
         chunk.segments[chunk.count++] = {codes, meta, columns, operand_lines};
-        chunk.columns += round_up(columns, is_nibble(Family) ? std::size_t(8) : std::size_t(4));
+        chunk.columns += round_up(columns, k_per_line);
         if (!chunk.is_full(to - from) && chunk.first_segment + chunk.count < a.segments) return;
+        const std::uint8_t* const chunk_end = w + lines * 64;
+        const bool is_last = chunk.first_segment + chunk.count == a.segments;
+        const auto bytes = std::size_t(chunk_end - chunk_at);
+        chunk_at = is_last ? panel_at + Panels * a.panel_bytes : chunk_end;
+        codes_ahead next(chunk_at, bytes, tiles_ask ? Panels : 0, a.panel_bytes, tiles, ceil_div(chunk.columns, step_columns));
         for_row_tiles<ops::block_rows>(from, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA {
-            block_tile<rows(), Panels, Family, Zero>(a, chunk, panel, row, sums + (row - from) * row_sums);
+            float* const row_at = sums + (row - from) * row_sums;
+            if constexpr (expands<Family>) block_tile<rows(), Panels, Family, Zero>(a, chunk, panel, row, row_at, next.next_tile());
+            else block_tile<rows(), Panels, Family, Zero>(a, chunk, panel, row, row_at, weights_ahead());
         });
         for (std::size_t i = 0; i < chunk.count; ++i) chunk.column += chunk.segments[i].columns;
         chunk.first_segment += chunk.count;

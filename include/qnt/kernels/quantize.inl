@@ -41,21 +41,25 @@ template <bool Integers> QNT_NOINLINE std::size_t encode_row(const kernels::enco
     for (std::size_t begin = 0, g = 0; begin < a.cols; begin += a.group, ++g) {
         const std::size_t n = a.cols - begin < a.group ? a.cols - begin : a.group;
         const float scale = a.scales[g], zero = a.zeros ? float(a.zeros[g]) : 0.0f;
-        const ops::f32 by = ops::set1(scale == 0 ? 1.0f : scale), low = ops::set1(a.low - zero), high = ops::set1(a.high - zero),
-                       too_low = ops::set1(a.low - zero - 0.5f), too_high = ops::set1(a.high - zero + 0.5f),
-                       keep = ops::set1(scale == 0 ? 0.0f : 1.0f);
+        // of a group whose scale underflowed nothing is kept, and nothing counts as clipped
+        const ops::f32 by = ops::set1(scale == 0 ? std::numeric_limits<float>::infinity() : scale), low = ops::set1(a.low - zero),
+                       high = ops::set1(a.high - zero), too_low = ops::set1(a.low - zero - 0.5f), too_high = ops::set1(a.high - zero + 0.5f);
         const ops::i32 offset = ops::set1_i(a.offset + int(zero));
         for (std::size_t i = 0; i < n; i += lanes) {
-            // of a group whose scale underflowed nothing is kept, and nothing counts as clipped
             prefetch(x + begin + i, a.cols * sizeof(float));  // where the next row lies, as a rule: its range is asked for next
-            const ops::f32 v = ops::mul(ops::div(load_up_to(x + begin + i, n - i), by), keep);
+            const ops::f32 v = ops::div(load_up_to(x + begin + i, n - i), by);
             clipped = ops::count_greater(ops::count_greater(clipped, too_low, v), v, too_high);
             ops::i32 q;
             if constexpr (Integers) {
                 q = ops::add_i(ops::round_to_i32(ops::max(ops::min(v, high), low)), offset);
             } else {
                 q = ops::set1_i(0);
-                for (int t = 0; t < a.thresholds; ++t) q = ops::count_greater(q, v, ops::set1(a.threshold[t]));
+                const auto count = [&](int t) { q = ops::count_greater(q, v, ops::set1(a.threshold[t])); };
+                if (a.thresholds == 15) {
+                    QNT_EACH (t, 15) count(t);
+                } else {
+                    for (int t = 0; t < a.thresholds; ++t) count(t);
+                }
             }
             ops::store_i8(reinterpret_cast<std::int8_t*>(codes + begin + i), q);
         }
@@ -113,8 +117,8 @@ QNT_NOINLINE inline float error_sums(const float* w, const float* v, std::size_t
     constexpr std::size_t lanes = std::size_t(ops::lanes);
     ops::f64 total[4][ops::parts];
     ops::f32 most = ops::set1(0.0f);
-    for (auto& t : total)
-        QNT_EACH (p, ops::parts) t[p] = ops::zero_d();
+    QNT_EACH (s, 4)
+        QNT_EACH (p, ops::parts) total[s][p] = ops::zero_d();
     for (std::size_t i = 0; i < n; i += 16)
         QNT_EACH (p, ops::parts) {
             const std::size_t at = i + std::size_t(p) * lanes;
@@ -126,7 +130,7 @@ QNT_NOINLINE inline float error_sums(const float* w, const float* v, std::size_t
             total[3][p] = ops::add_products(total[3][p], b, b);
             most = ops::max(ops::as_f32(ops::and_i(ops::as_i32(d), ops::set1_i(0x7fffffff))), most);
         }
-    for (int s = 0; s < 4; ++s) {
+    QNT_EACH (s, 4) {  // unrolled: sums that are indexed at run time live in memory
         double t[16];
         QNT_EACH (p, ops::parts) ops::store_d(t + p * ops::lanes, total[s][p]);
         sums[s] = tree_sum(t);

@@ -88,6 +88,12 @@ inline result<any_matrix> copy_panels(const archive& file, const archive_tensor&
     return any_matrix(t.format, w->shape, std::move(*bytes), outlier_columns{std::move(columns), {t.outlier_values.begin(), t.outlier_values.end()}});
 }
 
+// The bytes of little-endian f32 as such, if they are aligned; else nothing.
+inline std::span<const float> floats_in(std::span<const std::byte> bytes) {
+    if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(float) != 0) return {};
+    return {reinterpret_cast<const float*>(bytes.data()), bytes.size() / sizeof(float)};
+}
+
 }  // namespace QNT_BASELINE
 }  // namespace detail
 
@@ -110,12 +116,19 @@ inline result<void> checkpoint_file::add(std::shared_ptr<const safetensors_shard
                 parts.insert(c.parts.begin(), c.parts.end());
                 parts.erase(c.name);
             } else {
-                here.push_back(
-                    {.name = t.name, .shape = t.shape, .read = [shards, &file, &t] { return file.read_f32(t.name); }, .stored_as = t.dtype_text});
+                checkpoint_tensor& plain = here.emplace_back(checkpoint_tensor{.name = t.name, .shape = t.shape, .stored_as = t.dtype_text});
+                plain.read = [shards, &file, &t] { return file.read_f32(t.name); };
+                if (t.dtype == safetensors_dtype::f32) plain.in_place = detail::floats_in(t.data);
             }
         }
-        for (checkpoint_tensor& t : here)
-            if (!parts.contains(t.name)) tensors_.push_back(std::move(t));
+        for (checkpoint_tensor& t : here) {
+            if (parts.contains(t.name)) continue;
+            t.forget = [shards, &file, names = t.parts.empty() ? std::vector{t.name} : t.parts] {
+                for (const std::string& name : names)
+                    if (const auto part = file.find(name)) file.forget(**part);
+            };
+            tensors_.push_back(std::move(t));
+        }
     }
     safetensors_ = std::move(shards);
     return {};
@@ -125,6 +138,8 @@ inline result<void> checkpoint_file::add(std::shared_ptr<const gguf_file> file, 
     for (const gguf_tensor& t : file->tensors()) {
         checkpoint_tensor c{.name = t.name, .shape = t.shape, .stored_as = find_gguf_type(t.type)->name};
         c.read = [file, &t, executor] { return file->read_f32(t.name, executor); };
+        c.forget = [file, &t] { file->forget(t); };
+        if (t.type == std::uint32_t(gguf_type::f32)) c.in_place = detail::floats_in(t.data);
         c.packed_format = t.shape.size() == 2 ? gguf_file::grid_of(t) : std::nullopt;
         if (c.packed_format) c.read_packed = [file, &t, executor] { return file->read_packed(t.name, executor); };
         tensors_.push_back(std::move(c));
@@ -139,6 +154,7 @@ inline result<void> checkpoint_file::add(std::shared_ptr<const archive> file, ex
         c.read = [file, &t, executor] {
             return t.layout == archive_layout::array ? file->read_f32(t.name) : detail::read_panels(*file, t.name, executor);
         };
+        c.forget = [file, &t] { file->forget(t); };
         if (!c.is_array) {
             c.packed_format = t.format;
             c.packed_transform = t.transform;

@@ -25,6 +25,8 @@ struct checkpoint_tensor {
     std::vector<std::size_t> shape;                              // as stored, row-major
     bool transposed = false;                                     // a matrix stored as [in, out], as GPT-2's Conv1D: said by the loader, never guessed
     std::function<result<std::vector<float>>()> read = nullptr;  // all elements, row-major; called once, when its turn comes
+    std::span<const float> in_place = {};                        // the same where they lie already, as f32 of a file: see values_of()
+    std::function<void()> forget = nullptr;                      // gives its pages of a mapped file back; what reads them again, gets them again
     bool is_array = false;                                       // no factor of products, though it may have two dimensions: numbers are kept
     std::string stored_as = {};                                  // for people: "F16", "Q4_0", "nf4:64"
     // Where the stored numbers are those of a format of qnt, codes and scales: which one, and how to have them without any loss.
@@ -76,6 +78,34 @@ inline result<std::size_t> elements_of(const checkpoint_tensor& t) {
     return n;
 }
 
+}  // namespace QNT_BASELINE
+}  // namespace detail
+
+inline namespace QNT_BASELINE {
+
+// All elements, row-major: where they lie, or else read into `space`. Errors: those of the loader; invalid_argument (another number of
+// elements than the shape has).
+inline result<std::span<const float>> values_of(const checkpoint_tensor& t, std::vector<float>& space) {
+    const auto elements = detail::elements_of(t);
+    if (!elements) return elements.error();
+    std::span<const float> values = t.in_place;
+    if (values.empty()) {
+        auto read = t.read();
+        if (!read) return read.error();
+        space = std::move(*read);
+        values = space;
+    }
+    if (values.size() != *elements)
+        return error{errc::invalid_argument,
+                     "the loader read " + std::to_string(values.size()) + " elements, the shape has " + std::to_string(*elements)};
+    return values;
+}
+
+}  // namespace QNT_BASELINE
+
+namespace detail {
+inline namespace QNT_BASELINE {
+
 // What becomes of a tensor, as far as its name and shape say.
 inline result<tensor_report> plan_tensor(const checkpoint_tensor& t, const policy& rules) {
     const auto rule = rules.rule_for(t.name);
@@ -117,7 +147,7 @@ inline result<tensor_report> plan_tensor(const checkpoint_tensor& t, const polic
     return r;
 }
 
-template <scalar T> result<void> keep_array(archive_writer& out, const std::string& name, const std::vector<float>& values, executor_ref executor) {
+template <scalar T> result<void> keep_array(archive_writer& out, const std::string& name, std::span<const float> values, executor_ref executor) {
     std::vector<T> narrow;
     narrow.reserve(values.size());
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -127,16 +157,6 @@ template <scalar T> result<void> keep_array(archive_writer& out, const std::stri
             return error{errc::scale_range, "element " + std::to_string(i) + " overflows " + name_of(scalar_type_of<T>) + "; keep it as f32"};
     }
     return out.write(name, std::span<const T>(narrow), executor);
-}
-
-inline result<std::vector<float>> read_all(const checkpoint_tensor& t) {
-    const auto elements = elements_of(t);
-    if (!elements) return elements.error();
-    auto values = t.read();
-    if (values && values->size() != *elements)
-        return error{errc::invalid_argument,
-                     "the loader read " + std::to_string(values->size()) + " elements, the shape has " + std::to_string(*elements)};
-    return values;
 }
 
 // The stored codes as planned, with the report of quantizing them without error.
@@ -162,7 +182,8 @@ inline result<any_matrix> quantize_tensor(const checkpoint_tensor& t, tensor_rep
         if (packed || packed.error().code != errc::unsupported || plan.transform != input_transform::none || strict) return packed;
         plan.lossless = false;
     }
-    const auto values = read_all(t);
+    std::vector<float> space;
+    const auto values = values_of(t, space);
     if (!values) return values.error();
     const matrix_view<const float> stored{values->data(), t.shape[0], t.shape[1]};
     return quantize(t.transposed ? stored.transposed() : stored, plan.format, {.strict = strict, .report = &plan.report, .outliers = plan.outliers},
@@ -175,7 +196,8 @@ inline result<void> write_tensor(archive_writer& out, const checkpoint_tensor& t
         const auto packed = quantize_tensor(t, plan, strict, executor);
         return packed ? out.write(t.name, packed->view(), executor) : packed.error();
     }
-    const auto values = read_all(t);
+    std::vector<float> space;
+    const auto values = values_of(t, space);
     if (!values) return values.error();
     switch (dense_type(plan.format.info)) {
     case scalar_type::f16: return keep_array<f16>(out, t.name, *values, executor);
@@ -233,6 +255,7 @@ inline result<model_report> quantize_model(const checkpoint& in, const policy& r
         if (options.progress && !options.progress(i, in.size(), in[i].name))
             return error{errc::cancelled, "quantize_model: cancelled before tensor '" + in[i].name + "'"};
         const auto written = detail::write_tensor(out, in[i], report->tensors[i], options.strict, executor);
+        if (in[i].forget) in[i].forget();
         if (!written) return detail::of_tensor(in[i], written.error());
     }
     QNT_TRY(out.finish());

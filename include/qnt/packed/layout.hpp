@@ -17,7 +17,10 @@ struct packed_shape {
     constexpr std::size_t group_size() const { return group ? group : cols; }
     constexpr std::size_t groups() const { return group ? ceil_div(cols, group) : 1; }
     constexpr std::size_t group_begin(std::size_t g) const { return g * group_size(); }
-    constexpr std::size_t group_length(std::size_t g) const { return g + 1 < groups() ? group_size() : cols - group_begin(g); }
+    constexpr std::size_t group_length(std::size_t g) const {  // without a division, which loops over groups would wait for
+        const std::size_t rest = cols - group_begin(g);
+        return rest < group_size() ? rest : group_size();
+    }
     friend constexpr bool operator==(const packed_shape&, const packed_shape&) = default;
 };
 
@@ -88,7 +91,7 @@ struct panel_layout {
         panel_bytes = round_up((s.groups() - 1) * group_bytes + last, line_bytes);
         panels = ceil_div(s.rows, panel_rows);
     }
-    constexpr std::size_t code_bytes(std::size_t cols) const { return ceil_div(cols, k_per_line) * line; }
+    constexpr std::size_t code_bytes(std::size_t cols) const { return (k_per_line == 8 ? ceil_div(cols, 8) : ceil_div(cols, 4)) * line; }
     constexpr std::size_t buffer_bytes() const { return panels * panel_bytes; }
     constexpr std::size_t scales_at(const packed_shape& s, std::size_t g) const { return g * group_bytes + code_bytes(s.group_length(g)); }
     constexpr std::size_t zeros_at(const packed_shape& s, std::size_t g) const { return scales_at(s, g) + zero_offset; }

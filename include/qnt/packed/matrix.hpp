@@ -75,6 +75,24 @@ template <class Layout> constexpr std::size_t buffer_bytes_of(const format_info&
     else return panel_layout(f, s).buffer_bytes();
 }
 
+// Of vector registers of any machine (GNU C: Vector Extensions).
+using four_words = std::uint32_t __attribute__((vector_size(16)));
+using two_doublewords = std::uint64_t __attribute__((vector_size(16)));
+
+// Four lines of a panel, `step` bytes apart, from the words of its 16 rows: words_of(row) are the four that lie in these lines.
+template <class WordsOf> QNT_INLINE void write_lines(std::byte* line, std::size_t step, const WordsOf& words_of) {
+    for (std::size_t row = 0; row < panel_rows; row += 4, line += 16) {
+        const four_words a = words_of(row), b = words_of(row + 1), c = words_of(row + 2), d = words_of(row + 3);
+        const four_words ab[2] = {__builtin_shufflevector(a, b, 0, 4, 1, 5), __builtin_shufflevector(a, b, 2, 6, 3, 7)};
+        const four_words cd[2] = {__builtin_shufflevector(c, d, 0, 4, 1, 5), __builtin_shufflevector(c, d, 2, 6, 3, 7)};
+        for (std::size_t i = 0; i < 2; ++i) {
+            const four_words even = __builtin_shufflevector(ab[i], cd[i], 0, 1, 4, 5), odd = __builtin_shufflevector(ab[i], cd[i], 2, 3, 6, 7);
+            std::memcpy(line + 2 * i * step, &even, sizeof even);
+            std::memcpy(line + (2 * i + 1) * step, &odd, sizeof odd);
+        }
+    }
+}
+
 // Does each of 0 .. n - 1 come once?
 inline bool is_permutation(std::span<const std::uint32_t> columns) {
     std::vector<bool> seen(columns.size());
@@ -190,17 +208,25 @@ inline void unpack_row(const any_view<layout::panels>& w, std::size_t row, const
 inline void pack_panel(std::byte* panels, const format_info& f, const packed_shape& s, std::size_t index, const unpacked_row& in,
                        std::size_t code_step, std::size_t count) {
     const panel_layout at(f, s);
+    const std::size_t groups = s.groups();
     std::byte* const panel = panels + index * at.panel_bytes;
     const bool nibbles = f.panel == panel_kind::nibble, operands = f.family == operand_family::byte_value;
     bool as_is = true;  // are the bytes of a panel the codes?
     for (std::size_t q = 0; operands && q < 256; ++q) as_is = as_is && (q == 0x80 || f.tables->operands[q] == std::int8_t(q));
     const std::uint32_t zero_codes = f.tables->zero * 0x01010101u;
     if (f.is_dense()) {
-        const std::size_t step = at.line / panel_rows, row_bytes = step / 4 * s.cols;  // step: 4 numbers
-        for (std::size_t lane = 0; lane < count; ++lane)
+        const auto copy = [&](auto step) {  // bytes of 4 numbers
+            const std::size_t row_bytes = step / 4 * s.cols;
             for (std::size_t byte = 0; byte < row_bytes; byte += step)
-                std::memcpy(panel + byte * panel_rows + lane * step, in.codes + lane * code_step + byte,
-                            row_bytes - byte < step ? row_bytes - byte : step);
+                for (std::size_t lane = 0; lane < count; ++lane) {
+                    std::byte* const to = panel + byte * panel_rows + lane * step;
+                    const std::uint8_t* const from = in.codes + lane * code_step + byte;
+                    if (row_bytes - byte >= step) std::memcpy(to, from, step);
+                    else std::memcpy(to, from, row_bytes - byte);
+                }
+        };
+        if (f.panel == panel_kind::half) copy(std::integral_constant<std::size_t, 8>{});
+        else copy(std::integral_constant<std::size_t, 16>{});
         return;
     }
 
@@ -216,10 +242,34 @@ inline void pack_panel(std::byte* panels, const format_info& f, const packed_sha
         return out;
     };
     const std::uint32_t zeros = four(nullptr, 0, 0) * (nibbles ? 0x11u : 1u);
-    for (std::size_t g = 0; g < s.groups(); ++g) {
+    bool is_direct = count == panel_rows && (!operands || as_is);  // are all codes the bytes of a panel, and 16 rows of them there?
+    for (std::size_t lane = 0; operands && is_direct && lane < count; ++lane)
+        is_direct = std::memchr(in.codes + lane * code_step, 0x80, s.cols) == nullptr;
+    const auto bytes_from = [code_step](const std::uint8_t* q) {
+        return [=](std::size_t row) {
+            detail::four_words words;
+            std::memcpy(&words, q + row * code_step, sizeof words);
+            return words;
+        };
+    };
+    const auto nibbles_from = [code_step](const std::uint8_t* q) {
+        return [=](std::size_t row) {
+            detail::two_doublewords half[2];  // of 8 codes each
+            std::memcpy(half, q + row * code_step, sizeof half);
+            for (detail::two_doublewords& eights : half) eights |= eights >> 28;
+            return __builtin_shufflevector(detail::four_words(half[0]), detail::four_words(half[1]), 0, 2, 4, 6);
+        };
+    };
+    for (std::size_t g = 0; g < groups; ++g) {
         const std::size_t length = s.group_length(g);
         std::byte* line = panel + g * at.group_bytes;
-        for (std::size_t k = 0; k < length; k += at.k_per_line, line += at.line) {
+        std::size_t k = 0;
+        for (; is_direct && k + 4 * at.k_per_line <= length; k += 4 * at.k_per_line, line += 4 * at.line) {
+            const std::uint8_t* const q = in.codes + s.group_begin(g) + k;
+            if (nibbles) detail::write_lines(line, at.line, nibbles_from(q));
+            else detail::write_lines(line, at.line, bytes_from(q));
+        }
+        for (; k < length; k += at.k_per_line, line += at.line) {
             const std::uint8_t* q = in.codes + s.group_begin(g);
             for (std::size_t lane = 0; lane < panel_rows; ++lane, q += code_step) {
                 std::uint32_t v = zeros;
@@ -228,8 +278,8 @@ inline void pack_panel(std::byte* panels, const format_info& f, const packed_sha
             }
         }
         for (std::size_t lane = 0; lane < count; ++lane) {
-            detail::store_scalar(panel + at.scales_at(s, g) + lane * size_of(f.scale), f.scale, in.scales[lane * s.groups() + g]);
-            if (f.has_zero()) panel[at.zeros_at(s, g) + lane] = std::byte(in.zeros[lane * s.groups() + g]);
+            detail::store_scalar(panel + at.scales_at(s, g) + lane * size_of(f.scale), f.scale, in.scales[lane * groups + g]);
+            if (f.has_zero()) panel[at.zeros_at(s, g) + lane] = std::byte(in.zeros[lane * groups + g]);
         }
     }
 }
