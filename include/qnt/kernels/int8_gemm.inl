@@ -296,18 +296,10 @@ struct block_chunk {
     }
 };
 
-// Codes of the next chunk that the tiles of this one ask for, some bytes in every step of their loops: more lines at once than a core can
+// Codes of the next chunk that the tiles of this one ask for, a line or two in every step of their loops: more lines at once than a core can
 // wait for would hold a tile up, and to read them when they are needed is a tenth of the time of a product of 128 rows.
 class codes_ahead {
 public:
-    // bytes: from `begin` on, and as many in each of the following panels, if there are any. steps: of the loops of a tile.
-    QNT_INLINE codes_ahead(const std::uint8_t* begin, std::size_t bytes, std::size_t panels, std::size_t panel_bytes, std::size_t tiles,
-                           std::size_t steps)
-        : at_(reinterpret_cast<std::uintptr_t>(begin)), bytes_(bytes), panels_(panels), panel_bytes_(panel_bytes), tile_bytes_(0) {
-        const std::size_t for_step = panels ? ceil_div(panels * bytes, 2 * tiles * steps) : 0;
-        step_ = for_step < line_bytes ? for_step : line_bytes;
-        tile_bytes_ = 2 * step_ * steps;
-    }
     struct stream {
         std::uintptr_t at;  // may be anybody's
         std::size_t step;
@@ -317,19 +309,29 @@ public:
             at += 2 * step;
         }
     };
+    // bytes: from `begin` on, and as many in each of the following panels. tiles: for each panel; 0: nothing is asked for. steps: of the
+    // loops of a tile.
+    QNT_INLINE codes_ahead(const std::uint8_t* begin, std::size_t bytes, std::size_t panel_bytes, std::size_t panels, std::size_t tiles,
+                           std::size_t steps)
+        : panel_(reinterpret_cast<std::uintptr_t>(begin)), panel_bytes_(panel_bytes), panels_(tiles > 0 ? panels : 0), tiles_(tiles) {
+        if (tiles == 0) return;
+        const std::size_t step = ceil_div(bytes, tiles * steps * 2);
+        step_ = step < line_bytes ? step : line_bytes;
+        tile_bytes_ = steps * step_ * 2;
+    }
     QNT_INLINE stream next_tile() {
-        if (done_ >= bytes_ && panels_ > 0) {
-            done_ = 0;
-            at_ += --panels_ > 0 ? panel_bytes_ : 0;
+        if (panels_ == 0) return {panel_, 0};
+        const stream s{panel_ + tile_ * tile_bytes_, step_};
+        if (++tile_ == tiles_) {
+            tile_ = 0;
+            panel_ += --panels_ > 0 ? panel_bytes_ : 0;
         }
-        const stream s{at_ + done_, panels_ > 0 ? step_ : 0};
-        done_ += tile_bytes_;
         return s;
     }
 
 private:
-    std::uintptr_t at_;
-    std::size_t bytes_, panels_, panel_bytes_, tile_bytes_, step_, done_ = 0;
+    std::uintptr_t panel_;
+    std::size_t panel_bytes_, panels_, tiles_, tile_ = 0, step_ = 0, tile_bytes_ = 0;
 };
 
 // R rows of x from `row` on against a chunk, their float sums in registers; what is unfinished waits at `sums`, [R, Panels * 16].
@@ -432,10 +434,10 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
     if (!a.grouped) std::memset(scales, 0, row_sums * sizeof(float));  // read, not used
     chunk.panel_step = expands<Family> ? operand_bytes : a.panel_bytes;
     constexpr std::size_t k_per_line = is_nibble(Family) ? 8 : 4;
-    const std::size_t tiles = ceil_div(to - from, std::size_t(ops::block_rows));
-    // Are there tiles enough to ask for what the next chunk needs?
+    // Are there tiles enough to ask for most of what the next chunk needs?
+    const std::size_t panel_tiles = ceil_div(to - from, std::size_t(ops::block_rows)) / Panels;
     constexpr std::size_t step_columns = 4 * lines_at_once, step_codes = step_columns / k_per_line * line_bytes;
-    const bool tiles_ask = expands<Family> && tiles * 2 * line_bytes >= Panels * step_codes;
+    const bool tiles_ask = expands<Family> && 4 * panel_tiles * 2 * line_bytes >= 3 * step_codes;
     const std::uint8_t* chunk_at = panel_at;
     for_segments<Family>(a, panel, [&](const std::uint8_t* w, std::size_t columns, std::size_t lines, const std::uint8_t* meta) QNT_INLINE_LAMBDA {
         const std::uint8_t* codes = w;
@@ -463,7 +465,7 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
         const bool is_last = chunk.first_segment + chunk.count == a.segments;
         const auto bytes = std::size_t(chunk_end - chunk_at);
         chunk_at = is_last ? panel_at + Panels * a.panel_bytes : chunk_end;
-        codes_ahead next(chunk_at, bytes, tiles_ask ? Panels : 0, a.panel_bytes, tiles, ceil_div(chunk.columns, step_columns));
+        codes_ahead next(chunk_at, bytes, a.panel_bytes, Panels, tiles_ask ? panel_tiles : 0, ceil_div(chunk.columns, step_columns));
         for_row_tiles<ops::block_rows>(from, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA {
             float* const row_at = sums + (row - from) * row_sums;
             if constexpr (expands<Family>) block_tile<rows(), Panels, Family, Zero>(a, chunk, panel, row, row_at, next.next_tile());
