@@ -85,7 +85,10 @@ TEST_CASE("checkpoint_file: f32 that lie aligned in a file are lent, all others 
     REQUIRE(aligned.declare("w", qnt::safetensors_dtype::f32, {6, 8}));
     REQUIRE(aligned.declare("narrow", qnt::safetensors_dtype::f16, {6, 8}));
     REQUIRE(aligned.begin(at / "aligned.safetensors"));
-    for (const auto& t : aligned.order()) REQUIRE(t.name == "w" ? aligned.write("w", w) : aligned.write("narrow", narrow));
+    for (const auto& t : aligned.order()) {
+        const auto written = t.name == "w" ? aligned.write("w", w) : aligned.write("narrow", narrow);
+        REQUIRE(written);
+    }
     REQUIRE(aligned.finish());
     write_text(at / "odd.safetensors", test::safetensors_image({test::array_of("w", qnt::safetensors_dtype::f32, {6, 8}, w)}).bytes());
     qnt::gguf_writer gguf;
