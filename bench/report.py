@@ -3,7 +3,8 @@
 
 RESULTS.json: a list of rows as qnt-bench prints them, its own (peer "qnt") and those of other libraries. A cell is a kind of weights
 (int8, int4, nf4), a shape, M, a number of threads, and cold or hot weights. Rows whose activations were converted outside of the time
-do not count; of a row measured while other processes worked the best sample counts, else the median."""
+do not count; of a row measured while other processes worked the best sample counts, else the median. The table begins with the geometric means over all
+shapes and the least share of the limit."""
 import collections
 import json
 import sys
@@ -42,6 +43,28 @@ def table(found):
     return "\n".join(lines) + "\n"
 
 
+def geometric_mean(ratios):
+    mean = 1.0
+    for ratio in ratios:
+        mean *= ratio ** (1 / len(ratios))
+    return mean
+
+
+def means(found):
+    """How many times as fast qnt is, and its least share of the limit, over all shapes."""
+    groups = collections.defaultdict(list)
+    for _, _, _, m, threads, cache, ours, other in found:
+        groups[threads, cache, ours["format"], m].append((time_of(other) / time_of(ours), ours["of_limit"]))
+    rows = sorted({key[2] for key in groups})
+    columns = sorted({(threads, cache, m) for threads, cache, _, m in groups})
+    lines = ["| weights | " + " | ".join(f"M = {m}, {cache}, {threads} T" for threads, cache, m in columns) + " |", "|" + "---|" * (1 + len(columns))]
+    for name in rows:
+        cells_of = [groups[threads, cache, name, m] for threads, cache, m in columns]
+        texts = [f"{geometric_mean([r for r, _ in c]):.2f} ({100 * min(share for _, share in c):.0f} %)" if c else "" for c in cells_of]
+        lines.append(f"| `{name}` | " + " | ".join(texts) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def chart(found, title):
     """Bars of how many times as fast qnt is, one group for each M, hot or cold, and threads: the geometric mean over shapes."""
     groups = collections.defaultdict(lambda: collections.defaultdict(list))
@@ -50,10 +73,7 @@ def chart(found, title):
     bars = []
     for label, kinds in groups.items():
         for kind, ratios in sorted(kinds.items()):
-            mean = 1.0
-            for ratio in ratios:
-                mean *= ratio ** (1 / len(ratios))
-            bars.append((label, kind, mean))
+            bars.append((label, kind, geometric_mean(ratios)))
     top, left, width, row = max(b[2] for b in bars), 170, 520, 16
     height = 60 + row * len(bars) + 10 * len(groups)
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 70}" height="{height}" font-family="sans-serif" font-size="12">',
@@ -83,7 +103,7 @@ def main():
     if not found:
         sys.exit("report.py: no cell has both a row of qnt and one of another library")
     with open(sys.argv[2], "w") as file:
-        file.write(table(found))
+        file.write(means(found) + "\n" + table(found))
     cpu = next(row["cpu"] for row in rows if row["peer"] == "qnt")
     with open(sys.argv[3], "w") as file:
         file.write(chart(found, f"Times as fast as the fastest other library, {cpu}"))

@@ -9,6 +9,6 @@ folder=$1 threads=${2:-1}
 cmake --preset release >/dev/null
 cmake --build --preset release --target qnt-bench
 mkdir -p build/report
-python3 "$folder/bench_kernels.py" --tag qnt-report --set gpt2 --threads "$threads" --budget 50 --cold-mb 512 --qnt "$PWD/build/release/bin/qnt-bench"
+python3 "$folder/bench_kernels.py" --tag qnt-report --set gpt2 --threads "$threads" --budget 40 --cold-mb 576 --qnt "$PWD/build/release/bin/qnt-bench"
 python3 bench/report.py "$folder/results/qnt-report.json" build/report/table.md build/report/chart.svg
 echo 'build/report/table.md build/report/chart.svg'
