@@ -382,7 +382,7 @@ QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const block_chunk& chu
         QNT_EACH (part, parts) ops::store(sums + (r * parts + part) * ops::lanes, acc[r][part]);
     for (std::size_t p = 0; is_last && p < Panels; ++p) {
         ops::f32 one[ops::parts];
-        if (!a.grouped) load_scales(meta + p * a.panel_bytes, a.scale, one);
+        load_scales(meta + p * a.panel_bytes, a.scale, one);  // of grouped weights read, not used
         finish_int8_rows(a, panel + p, row, R, sums + p * panel_rows, Panels * panel_rows, one);
     }
 }
