@@ -1,5 +1,5 @@
 #!/bin/sh
-# tree.sh: what every file of the repository keeps to. Files are small, speak of no machine's folders, and tests/FOLDER mirrors
+# tree.sh: what every file of the repository keeps to. Files are small and not empty, speak of no machine's folders, and tests/FOLDER mirrors
 # include/qnt/FOLDER (what tests several of them stands directly in tests/).
 set -eu
 cd "$(dirname "$0")/../.."
@@ -14,6 +14,7 @@ files() { git ls-files -co --exclude-standard -- "$@"; }
 small=$(files . ':!examples/models' ':!tests/data')
 for file in $small; do
     bytes=$(wc -c <"$file")
+    [ "$bytes" -gt 0 ] || error "$file: empty"
     [ "$bytes" -le 307200 ] || error "$file: $bytes bytes, the limit is 307200"
 done
 

@@ -1,5 +1,7 @@
 // The kernels that quantize and dequantize rows, for every instruction set.
 #pragma once
+#include <limits>
+
 #include "table.hpp"
 
 namespace qnt::kernels {

@@ -79,16 +79,29 @@ template <class Layout> constexpr std::size_t buffer_bytes_of(const format_info&
 using four_words = std::uint32_t __attribute__((vector_size(16)));
 using two_doublewords = std::uint64_t __attribute__((vector_size(16)));
 
-// Four lines of a panel, `step` bytes apart, from the words of its 16 rows: words_of(row) are the four that lie in these lines.
-template <class WordsOf> QNT_INLINE void write_lines(std::byte* line, std::size_t step, const WordsOf& words_of) {
-    for (std::size_t row = 0; row < panel_rows; row += 4, line += 16) {
-        const four_words a = words_of(row), b = words_of(row + 1), c = words_of(row + 2), d = words_of(row + 3);
+// What four lines of a panel hold of a row, from its codes at q: four codes a line as bytes, or eight as nibbles.
+inline four_words words_of_bytes(const std::uint8_t* q) {
+    four_words words;
+    std::memcpy(&words, q, sizeof words);
+    return words;
+}
+inline four_words words_of_nibbles(const std::uint8_t* q) {
+    two_doublewords half[2];  // of 8 codes each
+    std::memcpy(half, q, sizeof half);
+    for (two_doublewords& eights : half) eights |= eights >> 28;
+    return __builtin_shufflevector(four_words(half[0]), four_words(half[1]), 0, 2, 4, 6);
+}
+
+// Four lines of a panel, line_step bytes apart, from the codes of its 16 rows at q, code_step apart.
+template <auto WordsOf> QNT_INLINE void write_lines(std::byte* line, std::size_t line_step, const std::uint8_t* q, std::size_t code_step) {
+    for (std::size_t row = 0; row < panel_rows; row += 4, line += 16, q += 4 * code_step) {
+        const four_words a = WordsOf(q), b = WordsOf(q + code_step), c = WordsOf(q + 2 * code_step), d = WordsOf(q + 3 * code_step);
         const four_words ab[2] = {__builtin_shufflevector(a, b, 0, 4, 1, 5), __builtin_shufflevector(a, b, 2, 6, 3, 7)};
         const four_words cd[2] = {__builtin_shufflevector(c, d, 0, 4, 1, 5), __builtin_shufflevector(c, d, 2, 6, 3, 7)};
         for (std::size_t i = 0; i < 2; ++i) {
             const four_words even = __builtin_shufflevector(ab[i], cd[i], 0, 1, 4, 5), odd = __builtin_shufflevector(ab[i], cd[i], 2, 3, 6, 7);
-            std::memcpy(line + 2 * i * step, &even, sizeof even);
-            std::memcpy(line + (2 * i + 1) * step, &odd, sizeof odd);
+            std::memcpy(line + 2 * i * line_step, &even, sizeof even);
+            std::memcpy(line + (2 * i + 1) * line_step, &odd, sizeof odd);
         }
     }
 }
@@ -245,29 +258,14 @@ inline void pack_panel(std::byte* panels, const format_info& f, const packed_sha
     bool is_direct = count == panel_rows && (!operands || as_is);  // are all codes the bytes of a panel, and 16 rows of them there?
     for (std::size_t lane = 0; operands && is_direct && lane < count; ++lane)
         is_direct = std::memchr(in.codes + lane * code_step, 0x80, s.cols) == nullptr;
-    const auto bytes_from = [code_step](const std::uint8_t* q) {
-        return [=](std::size_t row) {
-            detail::four_words words;
-            std::memcpy(&words, q + row * code_step, sizeof words);
-            return words;
-        };
-    };
-    const auto nibbles_from = [code_step](const std::uint8_t* q) {
-        return [=](std::size_t row) {
-            detail::two_doublewords half[2];  // of 8 codes each
-            std::memcpy(half, q + row * code_step, sizeof half);
-            for (detail::two_doublewords& eights : half) eights |= eights >> 28;
-            return __builtin_shufflevector(detail::four_words(half[0]), detail::four_words(half[1]), 0, 2, 4, 6);
-        };
-    };
     for (std::size_t g = 0; g < groups; ++g) {
         const std::size_t length = s.group_length(g);
         std::byte* line = panel + g * at.group_bytes;
         std::size_t k = 0;
         for (; is_direct && k + 4 * at.k_per_line <= length; k += 4 * at.k_per_line, line += 4 * at.line) {
             const std::uint8_t* const q = in.codes + s.group_begin(g) + k;
-            if (nibbles) detail::write_lines(line, at.line, nibbles_from(q));
-            else detail::write_lines(line, at.line, bytes_from(q));
+            if (nibbles) detail::write_lines<detail::words_of_nibbles>(line, at.line, q, code_step);
+            else detail::write_lines<detail::words_of_bytes>(line, at.line, q, code_step);
         }
         for (; k < length; k += at.k_per_line, line += at.line) {
             const std::uint8_t* q = in.codes + s.group_begin(g);
