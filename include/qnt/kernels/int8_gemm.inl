@@ -334,13 +334,25 @@ private:
     std::size_t panel_bytes_, panels_, tiles_, tile_ = 0, step_ = 0, tile_bytes_ = 0;
 };
 
+// What a tile asks for while it multiplies: codes, and the lines of y that it will write.
+template <int R, class Codes> struct tile_ahead {
+    Codes codes;
+    outputs_ahead<R> outputs;
+    QNT_INLINE void ask(const std::uint8_t* w) {
+        codes.ask(w);
+        outputs.ask();
+    }
+};
+
 // R rows of x from `row` on against a chunk, their float sums in registers; what is unfinished waits at `sums`, [R, Panels * 16].
-template <int R, int Panels, operand_family Family, bool Zero, class Ahead>
+template <int R, int Panels, operand_family Family, bool Zero, class Codes>
 QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const block_chunk& chunk, std::size_t panel, std::size_t row, float* sums,
-                             Ahead ahead) noexcept {
+                             Codes codes) noexcept {
     constexpr int parts = Panels * ops::parts;
     const bool is_first = chunk.first_segment == 0, is_last = chunk.first_segment + chunk.count == a.segments;
-    if (is_last) prefetch_outputs(a, panel * panel_rows, Panels * panel_rows, row, row + std::size_t(R));
+    const std::size_t steps = chunk.columns / (4 * lines_at_once);
+    const auto outputs = is_last ? outputs_ahead<R>(a, panel * panel_rows, Panels * panel_rows, row, steps) : outputs_ahead<R>(&chunk);
+    tile_ahead<R, Codes> ahead{codes, outputs};
     const auto book = ops::make_codebook(a.tables->operands);
     ops::f32 acc[R][parts];
     QNT_EACH (r, R)

@@ -39,6 +39,30 @@ QNT_INLINE void prefetch_outputs(const kernels::gemm_args& a, std::size_t column
     }
 }
 
+// The same for R rows, a line at a time: more at once than a core can wait for would hold up what computes them.
+template <int R> class outputs_ahead {
+public:
+    // Nothing to ask for.
+    QNT_INLINE explicit outputs_ahead(const void* readable) : at_(static_cast<const char*>(readable)) {}
+    // Asks at once for what `steps` calls of ask() would not reach.
+    QNT_INLINE outputs_ahead(const kernels::gemm_args& a, std::size_t column, std::size_t columns, std::size_t row, std::size_t steps) {
+        const std::size_t size = size_of(a.y_type), last = column + columns < a.n ? column + columns : a.n;
+        at_ = static_cast<const char*>(a.y) + (row * a.y_stride + column) * size;
+        row_step_ = a.y_stride * size;
+        last_ = ceil_div(reinterpret_cast<std::uintptr_t>(at_) % line_bytes + (last - column) * size, line_bytes) * std::size_t(R) - 1;
+        while (next_ < last_ && next_ + steps <= last_) ask();
+    }
+    QNT_INLINE void ask() {
+        const std::size_t row = next_ % std::size_t(R), line = next_ / std::size_t(R);
+        __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(at_) + row * row_step_ + line * line_bytes), 1);
+        next_ += next_ < last_;
+    }
+
+private:
+    const char* at_;  // of the first row
+    std::size_t row_step_ = 0, next_ = 0, last_ = 0;
+};
+
 // Are all outputs of a panel stored as they are, as f32?
 QNT_INLINE bool is_plain(const kernels::gemm_args& a, std::size_t panel) {
     return !a.epilogue.bias && a.epilogue.activation == activation::none && !a.epilogue.residual && a.y_type == scalar_type::f32 &&
