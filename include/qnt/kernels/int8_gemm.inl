@@ -539,11 +539,15 @@ QNT_INLINE void int8_tiled_panels(const kernels::gemm_args& a, std::size_t begin
     for (std::size_t panel = begin; panel < end; ++panel) int8_tiled_block<Family, Zero>(a, panel, from, to, tiles);
 }
 
+// Bytes of x that a block may have. Three panels at once take 3 bytes of x in a cycle, which the third-level cache gives, while to read the
+// weights once more for every 64 rows takes as much from memory; single panels and tiles need x from the second level.
+inline constexpr std::size_t codes_in_cache = ops::block_panels > 1 && std::is_void_v<ops::tiles> ? 4u << 20 : 256u << 10;
+
 template <operand_family Family, bool Zero>
 QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin, std::size_t panel_end, std::size_t row_begin,
                             std::size_t row_end) noexcept {
     constexpr int most = Family == operand_family::byte_table ? 1 : ops::int_rows;  // looking up bytes one by one is the bound there
-    const std::size_t block = rows_of_block(row_end - row_begin, 262144 / a.codes_stride, 64, most_block_rows, 16);
+    const std::size_t block = rows_of_block(row_end - row_begin, codes_in_cache / a.codes_stride, 64, most_block_rows, 16);
     for (std::size_t from = row_begin; from < row_end; from += block) {
         const std::size_t to = row_end - from < block ? row_end : from + block;
         std::size_t panel = panel_begin;

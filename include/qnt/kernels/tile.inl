@@ -97,7 +97,7 @@ QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::
     }
 }
 
-// Rows of x are taken in blocks of equal size that stay in the second-level cache while the panels pass by. in_cache: how many fit; a block
+// Rows of x are taken in blocks of equal size that stay in a cache while the panels pass by. in_cache: how many fit; a block
 // is a multiple of `step`, at most `most`.
 QNT_INLINE std::size_t rows_of_block(std::size_t rows, std::size_t in_cache, std::size_t least, std::size_t most, std::size_t step) {
     const std::size_t limit = in_cache < least ? least : in_cache < most ? in_cache : most;
