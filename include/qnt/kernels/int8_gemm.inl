@@ -350,7 +350,8 @@ QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const block_chunk& chu
                              Codes codes) noexcept {
     constexpr int parts = Panels * ops::parts;
     const bool is_first = chunk.first_segment == 0, is_last = chunk.first_segment + chunk.count == a.segments;
-    const std::size_t steps = chunk.columns / (4 * lines_at_once);
+    constexpr std::size_t k_per_line = is_nibble(Family) && !expands<Family> ? 8 : 4;
+    const std::size_t steps = chunk.columns / (k_per_line * lines_at_once);
     const auto outputs = is_last ? outputs_ahead<R>(a, panel * panel_rows, Panels * panel_rows, row, steps) : outputs_ahead<R>(&chunk);
     tile_ahead<R, Codes> ahead{codes, outputs};
     const auto book = ops::make_codebook(a.tables->operands);
