@@ -1,5 +1,6 @@
 #pragma once
 // Catch2 v3 where it is installed, else the single header of v2 (Debian 12 has that one).
+#define CATCH_CONFIG_FAST_COMPILE
 #if __has_include(<catch2/catch_test_macros.hpp>)
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_template_test_macros.hpp>

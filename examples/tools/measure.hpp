@@ -14,7 +14,7 @@ qnt::quantization_report measure(std::span<const float> w, std::size_t rows, std
         float largest = 0;
         for (std::size_t r = begin; r < end; ++r) {
             decode(r, std::span(values));
-            qnt::detail::add_errors(errors[r], w.data() + r * cols, values.data(), cols, largest);
+            qnt::detail::set_errors(errors[r], w.data() + r * cols, values.data(), cols, largest);
         }
     });
     qnt::quantization_report report;

@@ -104,12 +104,19 @@ inline group_range range_of(const float* x, std::size_t n) {
     return g;
 }
 
-// Between one value and the next, as rounding::nearest_value says.
+// What lies halfway between neighbouring values, as the search tree of kernels::encode_args. Beyond the last value: infinity, which nothing
+// is greater than.
 template <quantized_code Code>
-inline constexpr auto midpoints = [] {
-    std::array<float, levels<Code> - 1> m{};
-    for (std::size_t q = 0; q < m.size(); ++q) m[q] = (Code::decode(std::uint8_t(q)) + Code::decode(std::uint8_t(q + 1))) / 2;
-    return m;
+inline constexpr auto middles_of = [] {
+    std::array<float, 16> tree{};
+    for (std::size_t node = 1; node < 16; ++node) {
+        std::size_t q = 2 * node;  // to the last leaf of its left half
+        while (q < 16) q = 2 * q + 1;
+        q -= 16;
+        tree[node] =
+            q + 1 < levels<Code> ? (Code::decode(std::uint8_t(q)) + Code::decode(std::uint8_t(q + 1))) / 2 : std::numeric_limits<float>::infinity();
+    }
+    return tree;
 }();
 
 // The work of quantize() for one code; format and group size are values, so that one instantiation serves all scale types.
@@ -157,8 +164,16 @@ public:
             for (std::size_t g = 0; g < s_.groups(); ++g)
                 encode_group(x + s_.group_begin(g), s_.group_length(g), scales[g], zeros[g], codes + s_.group_begin(g), count);
         } else {
-            const kernels::encode_args a = encode_args(s_.cols, s_.group_size(), scales, f_.has_zero() ? zeros : nullptr);
-            count.clipped += kernels::encode_row<rule == rounding::nearest_integer>[isa_](a, x, codes);
+            count.clipped += kernel<false>()(row_args(scales, zeros), x, codes, nullptr, nullptr);
+        }
+    }
+    // The same in one pass with decoded[cols] and what was lost, for codes that round by a rule of `rounding`.
+    bool measures() const { return rounding_of<Code> != rounding::own && options_.compat == compatibility::none; }
+    void encode_and_measure_row(const float* x, const unpacked_row& out, float* decoded, row_errors& count, float& largest) const {
+        if constexpr (rounding_of<Code> != rounding::own) {
+            kernels::error_sums sums;
+            count.clipped += kernel<true>()(row_args(out.scales, out.zeros), x, out.codes, decoded, &sums);
+            set_errors(count, sums, x, decoded, largest);
         }
     }
 
@@ -180,16 +195,21 @@ private:
         else return static_cast<void>(zero), Code::encode(x);
     }
     // For the kernels; not for codes with a rounding of their own.
+    template <bool Errors> auto kernel() const { return kernels::encode_row<rounding_of<Code> == rounding::nearest_integer, Errors>[isa_]; }
+    kernels::encode_args row_args(const float* scales, const std::uint8_t* zeros) const {
+        return encode_args(s_.cols, s_.group_size(), scales, f_.has_zero() ? zeros : nullptr);
+    }
     static kernels::encode_args encode_args(std::size_t cols, std::size_t group, const float* scales, const std::uint8_t* zeros) {
-        kernels::encode_args a{cols, group, scales, zeros, lowest, highest, 0, nullptr, 0};
+        kernels::encode_args a{cols, group, scales, zeros, lowest, highest, 0, nullptr, nullptr};
         if constexpr (rounding_of<Code> == rounding::nearest_integer) {
             constexpr int offset = std::int8_t(Code::encode(0));
             constexpr auto fits = [](float v) { return std::int8_t(Code::encode(v)) == int(v) + offset; };
             static_assert(fits(lowest) && fits(highest), "nearest_integer: codes are signed bytes, value plus a constant");
             a.offset = offset;
         } else {
-            a.threshold = midpoints<Code>.data();
-            a.thresholds = int(midpoints<Code>.size());
+            static_assert(levels<Code> <= 16, "nearest_value: at most 16 values");
+            a.values = tables_of<Code>.values;
+            a.middles = middles_of<Code>.data();
         }
         return a;
     }
@@ -235,7 +255,7 @@ private:
             for (std::size_t i = 0; i < n; i += most) {
                 const std::size_t part = n - i < most ? n - i : most;
                 for (std::size_t k = 0; k < part; ++k) v[k] = scaled(x[i + k]);
-                kernels::encode_row<rule == rounding::nearest_integer>[isa_](encode_args(part, part, &one, nullptr), v, codes + i);
+                kernel<false>()(encode_args(part, part, &one, nullptr), v, codes + i, nullptr, nullptr);
             }
         } else {
             for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(scaled(x[i]));
@@ -496,6 +516,10 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
                 if (global) std::copy_n(&all_scales[row * groups], groups, out.scales);
                 else if (!q.scale_row(x.row(r), space.ranges.data(), out.scales, out.zeros, errors[row])) failed.note(row);
                 if (failed.row() <= row) return;  // rows before a failed one are still looked at: the first one is named
+                if (options.report && options.outliers.empty() && q.measures()) {
+                    q.encode_and_measure_row(x.row(r), out, space.decoded.data(), errors[row], space.largest_error);
+                    continue;
+                }
                 q.encode_row(x.row(r), out.scales, out.zeros, out.codes, errors[row]);
                 if (options.report) {
                     decoder.decode(out, space.decoded.data());
@@ -503,7 +527,7 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
                         const float v = space.block[r * s.cols + c] = float(w(row, c));
                         space.decoded[c] = float(f16(v));
                     }
-                    add_errors(errors[row], x.row(r), space.decoded.data(), s.cols, space.largest_error);
+                    set_errors(errors[row], x.row(r), space.decoded.data(), s.cols, space.largest_error);
                 }
             }
             place_rows<Layout>(buffer.data(), f, s, first, space.row(0), space.code_step, x.rows);
@@ -558,7 +582,7 @@ result<aligned_buffer> narrow_into(const matrix_view<T>& w, const format_info& f
                 from_f32(x.row(r), s.cols, type, narrow);
                 to_f32(narrow, s.cols, type, space.decoded.data());
                 if (!range_of(space.decoded.data(), s.cols).finite()) failed.note(first + r);
-                if (options.report) add_errors(errors[first + r], x.row(r), space.decoded.data(), s.cols, space.largest_error);
+                if (options.report) set_errors(errors[first + r], x.row(r), space.decoded.data(), s.cols, space.largest_error);
             }
             place_rows<Layout>(buffer.data(), f, s, first, space.row(0), space.code_step, x.rows);
         }
@@ -685,7 +709,7 @@ error_stats compare_rows(const matrix_view<T>& w, const any_view<Layout>& packed
         for (std::size_t first = begin * panel_rows; first < end * panel_rows && first < w.rows; first += panel_rows) {
             const matrix_view<const float> x = dense_block(w, first, w.rows - first < panel_rows ? w.rows - first : panel_rows, block);
             reader.read(first, x.rows, v.data(), w.cols);
-            for (std::size_t r = 0; r < x.rows; ++r) add_errors(errors[first + r], x.row(r), &v[r * w.cols], w.cols, largest);
+            for (std::size_t r = 0; r < x.rows; ++r) set_errors(errors[first + r], x.row(r), &v[r * w.cols], w.cols, largest);
         }
     });
     error_stats s;

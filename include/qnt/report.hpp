@@ -42,29 +42,24 @@ struct quantization_report : error_stats {
 
 namespace detail {
 
-struct row_errors {
-    double ww = 0, ee = 0, wv = 0, vv = 0;  // sums of w^2, (w - v)^2, w v, v^2
-    float max = 0;
-    std::size_t col = 0;
+struct row_errors : kernels::error_sums {
+    std::size_t col = 0;  // of the first that is max
     std::size_t zero_groups = 0, clipped = 0, underflowed = 0;
 };
 
 inline namespace QNT_BASELINE {
 
-// One row: w[n] against v[n]. largest: the largest error of the rows before, for one sequence of ascending rows or one for each thread:
-// a row below it is not the one that a summary will name.
-inline void add_errors(row_errors& e, const float* w, const float* v, std::size_t n, float& largest) {
-    double sums[4];
-    const float max = kernels::error_sums[std::size_t(isa::active())](w, v, n, sums);
-    e.ww += sums[0];
-    e.ee += sums[1];
-    e.wv += sums[2];
-    e.vv += sums[3];
-    e.max = max;
-    if (max > largest) {
-        largest = max;
-        while (magnitude(w[e.col] - v[e.col]) != max) ++e.col;
+// One row: w[n] against v[n]; `sums` of both. largest: the largest error of the rows before, for one sequence of ascending rows or one for
+// each thread: a row below it is not the one that a summary will name.
+inline void set_errors(row_errors& e, const kernels::error_sums& sums, const float* w, const float* v, float& largest) {
+    static_cast<kernels::error_sums&>(e) = sums;
+    if (e.max > largest) {
+        largest = e.max;
+        while (magnitude(w[e.col] - v[e.col]) != e.max) ++e.col;
     }
+}
+inline void set_errors(row_errors& e, const float* w, const float* v, std::size_t n, float& largest) {
+    set_errors(e, kernels::sum_errors[std::size_t(isa::active())](w, v, n), w, v, largest);
 }
 
 inline double decibels(double signal, double noise) {

@@ -233,9 +233,11 @@ struct ops : emulated_avx512vnni::ops {
 #include <qnt/kernels/int8_gemm.inl>
 #undef QNT_ISA
 #define QNT_ISA emulated_amx
+#define QNT_ISA_OF_FEW_ROWS emulated_avx512vnni
 #include <qnt/kernels/math.inl>
 #include <qnt/kernels/tile.inl>
 #include <qnt/kernels/int8_gemm.inl>
+#undef QNT_ISA_OF_FEW_ROWS
 #undef QNT_ISA
 #undef QNT_UNROLL
 // clang-format on

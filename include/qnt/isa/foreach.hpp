@@ -1,5 +1,6 @@
 // No include guard: includes QNT_ISA_FILE once per instruction set of this architecture, each time inside its region and with
-// QNT_ISA defined as its name; with QNT_FLOAT_ISAS_ONLY defined, once per one with float kernels of its own (isa.hpp). The bodies open `namespace qnt::isa::inline QNT_BASELINE::QNT_ISA`.
+// QNT_ISA defined as its name; with QNT_FLOAT_ISAS_ONLY defined, once per one with float kernels of its own (isa.hpp). Where ops::tiles
+// is a type, QNT_ISA_OF_FEW_ROWS has the kernels for fewer rows than a tile has. The bodies open `namespace qnt::isa::inline QNT_BASELINE::QNT_ISA`.
 #define QNT_ISA scalar
 #define QNT_UNROLL
 #include QNT_ISA_FILE
@@ -32,7 +33,9 @@ QNT_REGION_BEGIN(QNT_TARGET_AVX512VNNI)
 QNT_REGION_END
 QNT_REGION_BEGIN(QNT_TARGET_AMX_INT8)
 #define QNT_ISA amx_int8
+#define QNT_ISA_OF_FEW_ROWS avx512vnni
 #include QNT_ISA_FILE
+#undef QNT_ISA_OF_FEW_ROWS
 #undef QNT_ISA
 QNT_REGION_END
 #endif

@@ -91,7 +91,7 @@ template <operand_family Family, bool Zero> struct exact_group_meta {
 };
 
 template <int R, operand_family Family, bool Zero>
-QNT_NOINLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row) noexcept {
+QNT_NOINLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row, float* space) noexcept {
     constexpr std::size_t k_per_line = 4 * exact_decoder<Family>::steps;
     constexpr int parts_at_once = R == 1 ? ops::parts : 1;
     const exact_decoder<Family> decoder(*a.tables);
@@ -116,7 +116,8 @@ QNT_NOINLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std
                 QNT_EACH (p, parts_at_once) acc[r][part + p] = ops::fma(meta.scales[part + p], t[r][p], acc[r][part + p]);
         }
     }
-    QNT_EACH (r, R) finish_row(a, panel, row + std::size_t(r), acc[r]);
+    const tile_rows rows(a, panel, row, space);
+    QNT_EACH (r, R) rows.store(r, acc[r]);
 }
 
 // Columns that a block decodes at once, and the rows of a block at most.
@@ -182,12 +183,15 @@ QNT_NOINLINE void exact_block(const kernels::gemm_args& a, std::size_t panel, st
             for_row_tiles<ops::exact_rows>(from, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA {
                 exact_block_tile<rows()>(values, lines * steps, a.x + row * a.x_stride + column + line * 4 * steps, a.x_stride, line == 0, ends,
                                          meta.scales, chains + (row - from) * 64, acc + (row - from) * 16);
-                if (is_last)
-                    for (std::size_t i = row; i < row + std::size_t(rows()); ++i) {
-                        ops::f32 sums[ops::parts];
-                        QNT_EACH (part, ops::parts) sums[part] = ops::load(acc + (i - from) * 16 + part * ops::lanes);
-                        finish_row(a, panel, i, sums);
-                    }
+                if (!is_last) return;
+                float* const sums = acc + (row - from) * 16;
+                const tile_rows outputs(a, panel, row, sums);
+                for (int r = 0; r < rows(); ++r) {
+                    ops::f32 v[ops::parts];
+                    QNT_EACH (part, ops::parts) v[part] = ops::load(sums + r * 16 + part * ops::lanes);
+                    outputs.store(r, v);
+                }
+                finish_rows(a, panel, row, std::size_t(rows()), sums);
             });
         }
         column += length;
@@ -203,8 +207,11 @@ QNT_NOINLINE void exact_gemm(const kernels::gemm_args& a, std::size_t panel_begi
         for (std::size_t panel = panel_begin; panel < panel_end; ++panel) {
             if (to - from >= 2 * std::size_t(ops::exact_rows)) exact_block<Family, Zero>(a, panel, from, to);
             else
-                for_row_tiles<ops::exact_rows>(from, to,
-                                               [&](auto r, std::size_t row) QNT_INLINE_LAMBDA { exact_tile<r(), Family, Zero>(a, panel, row); });
+                for_row_tiles<ops::exact_rows>(from, to, [&](auto r, std::size_t row) QNT_INLINE_LAMBDA {
+                    alignas(64) float space[r() * panel_rows];
+                    exact_tile<r(), Family, Zero>(a, panel, row, space);
+                    finish_rows(a, panel, row, std::size_t(r()), space);
+                });
         }
     }
 }

@@ -198,21 +198,21 @@ QNT_INLINE void add_segment(const Total& total, const float* factors, bool group
     }
 }
 
-// The outputs of a row from its float sums; scales: those of the weights' rows, for one scale for all of K.
-QNT_INLINE void finish_int8_row(const kernels::gemm_args& a, std::size_t panel, std::size_t row, const ops::f32 (&acc)[ops::parts],
-                                const ops::f32 (&scales)[ops::parts]) {
+// The outputs of a row, before an epilogue, from its float sums; scales: those of the weights' rows, for one scale for all of K.
+QNT_INLINE void scale_int8_row(const kernels::gemm_args& a, std::size_t row, ops::f32 (&acc)[ops::parts], const ops::f32 (&scales)[ops::parts]) {
     const ops::f32 row_scale = ops::set1(a.row_scales[row]);
-    ops::f32 y[ops::parts];
-    QNT_EACH (part, ops::parts) y[part] = ops::mul(a.grouped ? acc[part] : ops::mul(acc[part], scales[part]), row_scale);
-    finish_row(a, panel, row, y);
+    QNT_EACH (part, ops::parts) acc[part] = ops::mul(a.grouped ? acc[part] : ops::mul(acc[part], scales[part]), row_scale);
 }
-// The same for `count` rows whose float sums are at `sums`, `step` apart.
+// The outputs of `count` rows whose float sums are at `sums`, `step` apart.
 QNT_INLINE void finish_int8_rows(const kernels::gemm_args& a, std::size_t panel, std::size_t row, std::size_t count, const float* sums,
                                  std::size_t step, const ops::f32 (&scales)[ops::parts]) {
+    alignas(64) float space[panel_rows];
     for (std::size_t i = 0; i < count; ++i, sums += step) {
         ops::f32 acc[ops::parts];
         QNT_EACH (part, ops::parts) acc[part] = ops::load(sums + part * ops::lanes);
-        finish_int8_row(a, panel, row + i, acc, scales);
+        scale_int8_row(a, row + i, acc, scales);
+        tile_rows(a, panel, row + i, space).store(0, acc);
+        finish_rows(a, panel, row + i, 1, space);
     }
 }
 
@@ -248,7 +248,7 @@ QNT_INLINE void sum_segment(segment_sums<R, Parts, Family, Expanded>& sums, cons
 }
 
 template <int R, operand_family Family, bool Zero>
-QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row) noexcept {
+QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row, float* space) noexcept {
     const auto book = ops::make_codebook(a.tables->operands);
     const std::int8_t* x = a.codes + row * a.codes_stride;
     const std::uint8_t* end = nullptr;
@@ -272,7 +272,11 @@ QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std:
         x += columns;
     });
     if (!grouped) load_scales(end, scale_type, scales);
-    QNT_EACH (r, R) finish_int8_row(a, panel, row + std::size_t(r), acc[r], scales);
+    const tile_rows rows(a, panel, row, space);
+    QNT_EACH (r, R) {
+        scale_int8_row(a, row + std::size_t(r), acc[r], scales);
+        rows.store(r, acc[r]);
+    }
 }
 
 // A run of segments of some panels, ready for the rows of a block: their operands, where the codes were made into such, and scales as floats.
@@ -375,7 +379,7 @@ QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const block_chunk& chu
         at += a.m;
     }
     const std::uint8_t* const meta = chunk.segments[chunk.count - 1].meta;
-    if (is_last && is_plain(a, panel + Panels - 1)) {  // of its own: with all that an epilogue may be the code of a tile is 17 KB
+    if (is_last && is_plain(a, panel + Panels - 1)) {
         if (!a.grouped)
             QNT_EACH (p, Panels) {
                 ops::f32 one[ops::parts];
@@ -393,11 +397,6 @@ QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const block_chunk& chu
     }
     QNT_EACH (r, R)
         QNT_EACH (part, parts) ops::store(sums + (r * parts + part) * ops::lanes, acc[r][part]);
-    for (std::size_t p = 0; is_last && p < Panels; ++p) {
-        ops::f32 one[ops::parts];
-        load_scales(meta + p * a.panel_bytes, a.scale, one);  // of grouped weights read, not used
-        finish_int8_rows(a, panel + p, row, R, sums + p * panel_rows, Panels * panel_rows, one);
-    }
 }
 
 // Adds to float sums, [rows, 16], that wait in memory: the `add` of add_segment().
@@ -484,6 +483,11 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
             if constexpr (expands<Family>) block_tile<rows(), Panels, Family, Zero>(a, chunk, panel, row, row_at, next.next_tile());
             else block_tile<rows(), Panels, Family, Zero>(a, chunk, panel, row, row_at, weights_ahead());
         });
+        for (std::size_t p = 0; is_last && !is_plain(a, panel + Panels - 1) && p < Panels; ++p) {
+            ops::f32 one[ops::parts];
+            load_scales(meta + p * a.panel_bytes, a.scale, one);  // of grouped weights read, not used
+            finish_int8_rows(a, panel + p, from, to - from, sums + p * panel_rows, row_sums, one);
+        }
         for (std::size_t i = 0; i < chunk.count; ++i) chunk.column += chunk.segments[i].columns;
         chunk.first_segment += chunk.count;
         chunk.count = chunk.columns = 0;
@@ -547,20 +551,19 @@ inline constexpr std::size_t codes_in_cache = ops::block_panels > 1 && std::is_v
 template <operand_family Family, bool Zero>
 QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin, std::size_t panel_end, std::size_t row_begin,
                             std::size_t row_end) noexcept {
-    constexpr int most = Family == operand_family::byte_table ? 1 : ops::int_rows;  // looking up bytes one by one is the bound there
     const std::size_t block = rows_of_block(row_end - row_begin, codes_in_cache / a.codes_stride, 64, most_block_rows, 16);
     for (std::size_t from = row_begin; from < row_end; from += block) {
         const std::size_t to = row_end - from < block ? row_end : from + block;
-        std::size_t panel = panel_begin;
-        if constexpr (!std::is_void_v<ops::tiles>)
-            if (to - from >= 16) {
-                int8_tiled_panels<Family, Zero, ops::tiles>(a, panel, panel_end, from, to);
-                continue;
-            }
+#if defined(QNT_ISA_OF_FEW_ROWS)
+        if (to - from >= 16) int8_tiled_panels<Family, Zero, ops::tiles>(a, panel_begin, panel_end, from, to);
+        else QNT_ISA_OF_FEW_ROWS::int8_gemm<Family, Zero>(a, panel_begin, panel_end, from, to);
+#else
+        constexpr int most = Family == operand_family::byte_table ? 1 : ops::int_rows;  // looking up bytes one by one is the bound there
         // What makes operands of bytes is one operation: to repeat it for each tile costs less than to keep them, where there are few tiles.
         constexpr int least = Family == operand_family::byte_value && ops::expands_codes ? int(block_chunk::few_rows)
                               : ops::block_rows > most                                   ? ops::block_rows
                                                                                          : most;
+        std::size_t panel = panel_begin;
         if (to - from >= std::size_t(least)) {
             for (; panel + ops::block_panels <= panel_end; panel += ops::block_panels)
                 int8_block<ops::block_panels, Family, Zero>(a, panel, from, to);
@@ -568,7 +571,12 @@ QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin
                 for (; panel < panel_end; ++panel) int8_block<1, Family, Zero>(a, panel, from, to);
         }
         for (; panel < panel_end; ++panel)
-            for_row_tiles<most>(from, to, [&](auto r, std::size_t row) QNT_INLINE_LAMBDA { int8_tile<r(), Family, Zero>(a, panel, row); });
+            for_row_tiles<most>(from, to, [&](auto r, std::size_t row) QNT_INLINE_LAMBDA {
+                alignas(64) float space[r() * panel_rows];
+                int8_tile<r(), Family, Zero>(a, panel, row, space);
+                finish_rows(a, panel, row, std::size_t(r()), space);
+            });
+#endif
     }
 }
 

@@ -34,36 +34,92 @@ template <bool Ends> QNT_NOINLINE void group_ranges(const float* x, std::size_t 
     }
 }
 
-// codes[cols] of x / scale, and how many weights lie beyond the ends by more than half a step. May write 16 codes beyond the end.
-template <bool Integers> QNT_NOINLINE std::size_t encode_row(const kernels::encode_args& a, const float* x, std::uint8_t* codes) noexcept {
+// Sums in f64 over i of w^2, (w - v)^2, w v and v^2, and the largest |w - v|. 16 partial sums (element i goes to sum i mod 16), added
+// as tree_sum() does. A product of two floats is exact in f64, so that no fused operation changes a sum.
+struct error_totals {
+    ops::f64 ww[ops::parts], ee[ops::parts], wv[ops::parts], vv[ops::parts];
+    ops::f32 most = ops::set1(0.0f);
+
+    QNT_INLINE error_totals() {
+        QNT_EACH (p, ops::parts) ww[p] = ee[p] = wv[p] = vv[p] = ops::zero_d();
+    }
+    // n elements that belong to register `part` of 16 elements. From memory: to widen the halves of a register takes more instructions.
+    QNT_INLINE void add(int part, const float* w, const float* v, std::size_t n) {
+        float last_w[ops::lanes], last_v[ops::lanes];
+        if (n < std::size_t(ops::lanes)) {
+            ops::store(last_w, ops::load_n(w, n));
+            ops::store(last_v, ops::load_n(v, n));
+            w = last_w;
+            v = last_v;
+        }
+        const ops::f64 a = ops::load_d(w), b = ops::load_d(v);
+        ww[part] = ops::add_products(ww[part], a, a);
+        ee[part] = ops::add_squared_difference(ee[part], a, b);
+        wv[part] = ops::add_products(wv[part], a, b);
+        vv[part] = ops::add_products(vv[part], b, b);
+        most = ops::max(ops::as_f32(ops::and_i(ops::as_i32(ops::sub(ops::load(w), ops::load(v))), ops::set1_i(0x7fffffff))), most);
+    }
+    QNT_INLINE kernels::error_sums sums() const {
+        return {sum_of(ww), sum_of(ee), sum_of(wv), sum_of(vv), std::bit_cast<float>(ops::top_i(ops::as_i32(most)))};
+    }
+
+private:
+    static QNT_INLINE double sum_of(const ops::f64 (&partial)[ops::parts]) {
+        double t[16];
+        QNT_EACH (p, ops::parts) ops::store_d(t + p * ops::lanes, partial[p]);
+        return tree_sum(t);
+    }
+};
+
+// codes[cols] of x / scale, and how many weights lie beyond the ends by more than half a step. May write 16 codes beyond the end. With
+// `Errors` also decoded[cols], what decode_row() makes of the codes, and the sums of x against it.
+template <bool Integers, bool Errors>
+QNT_NOINLINE std::size_t encode_row(const kernels::encode_args& a, const float* x, std::uint8_t* codes, float* decoded,
+                                    kernels::error_sums* errors) noexcept {
     constexpr std::size_t lanes = std::size_t(ops::lanes);
+    constexpr float infinity = std::numeric_limits<float>::infinity();
     ops::i32 clipped = ops::set1_i(0);
+    error_totals totals;
+    [[maybe_unused]] ops::float_table middles, values;
+    if constexpr (!Integers) {
+        middles = ops::make_float_table(a.middles);
+        values = ops::make_float_table(a.values);
+    }
     for (std::size_t begin = 0, g = 0; begin < a.cols; begin += a.group, ++g) {
         const std::size_t n = a.cols - begin < a.group ? a.cols - begin : a.group;
         const float scale = a.scales[g], zero = a.zeros ? float(a.zeros[g]) : 0.0f;
         // of a group whose scale underflowed nothing is kept, and nothing counts as clipped
-        const ops::f32 by = ops::set1(scale == 0 ? std::numeric_limits<float>::infinity() : scale), low = ops::set1(a.low - zero),
+        const ops::f32 by = ops::set1(scale == 0 ? infinity : scale), back = ops::set1(scale), low = ops::set1(a.low - zero),
                        high = ops::set1(a.high - zero), too_low = ops::set1(a.low - zero - 0.5f), too_high = ops::set1(a.high - zero + 0.5f);
         const ops::i32 offset = ops::set1_i(a.offset + int(zero));
-        for (std::size_t i = 0; i < n; i += lanes) {
-            prefetch(x + begin + i, a.cols * sizeof(float));  // where the next row lies, as a rule: its range is asked for next
-            const ops::f32 v = ops::div(load_up_to(x + begin + i, n - i), by);
-            clipped = ops::count_greater(ops::count_greater(clipped, too_low, v), v, too_high);
-            ops::i32 q;
-            if constexpr (Integers) {
-                q = ops::add_i(ops::round_to_i32(ops::max(ops::min(v, high), low)), offset);
-            } else {
-                q = ops::set1_i(0);
-                const auto count = [&](int t) { q = ops::count_greater(q, v, ops::set1(a.threshold[t])); };
-                if (a.thresholds == 15) {
-                    QNT_EACH (t, 15) count(t);
+        for (std::size_t i = 0; i < n; i += 16)
+            QNT_EACH (p, ops::parts) {
+                const std::size_t at = i + std::size_t(p) * lanes;
+                if (at >= n) break;
+                prefetch(x + begin + at, a.cols * sizeof(float));  // where the next row lies, as a rule: its range is asked for next
+                const ops::f32 w = load_up_to(x + begin + at, n - at), v = ops::div(w, by);
+                clipped = ops::count_greater(ops::count_greater(clipped, too_low, v), v, too_high);
+                ops::i32 q;
+                ops::f32 value;
+                if constexpr (Integers) {
+                    const ops::i32 level = ops::round_to_i32(ops::max(ops::min(v, high), low));
+                    q = ops::add_i(level, offset);
+                    if constexpr (Errors) value = ops::to_f32(level);
                 } else {
-                    for (int t = 0; t < a.thresholds; ++t) count(t);
+                    ops::i32 node = ops::count_greater(ops::set1_i(2), v, ops::set1(a.middles[1]));
+                    for (int depth = 1; depth < 4; ++depth) node = ops::count_greater(ops::add_i(node, node), v, ops::lookup(middles, node));
+                    q = ops::add_i(node, ops::set1_i(-16));
+                    if constexpr (Errors) value = ops::lookup(values, q);
+                }
+                ops::store_i8(reinterpret_cast<std::int8_t*>(codes + begin + at), q);
+                if constexpr (Errors) {
+                    value = ops::mul(value, back);
+                    store_up_to(decoded + begin + at, value, n - at);
+                    totals.add(p, x + begin + at, decoded + begin + at, n - at);
                 }
             }
-            ops::store_i8(reinterpret_cast<std::int8_t*>(codes + begin + i), q);
-        }
     }
+    if constexpr (Errors) *errors = totals.sums();
     return std::size_t(ops::sum_i(clipped));
 }
 
@@ -111,31 +167,17 @@ QNT_NOINLINE inline void widen_row(const std::uint16_t* x, std::size_t n, scalar
     }
 }
 
-// Sums in f64 over i of w^2, (w - v)^2, w v and v^2, and the largest |w - v|. 16 partial sums (element i goes to sum i mod 16), added
-// as tree_sum() does. A product of two floats is exact in f64, so that no fused operation changes a sum.
-QNT_NOINLINE inline float error_sums(const float* w, const float* v, std::size_t n, double (&sums)[4]) noexcept {
+// What was lost in a row of v[n] for w[n].
+QNT_NOINLINE inline kernels::error_sums sum_errors(const float* w, const float* v, std::size_t n) noexcept {
     constexpr std::size_t lanes = std::size_t(ops::lanes);
-    ops::f64 total[4][ops::parts];
-    ops::f32 most = ops::set1(0.0f);
-    QNT_EACH (s, 4)
-        QNT_EACH (p, ops::parts) total[s][p] = ops::zero_d();
+    error_totals totals;
     for (std::size_t i = 0; i < n; i += 16)
         QNT_EACH (p, ops::parts) {
             const std::size_t at = i + std::size_t(p) * lanes;
             if (at >= n) break;
-            const ops::f32 a = load_up_to(w + at, n - at), b = load_up_to(v + at, n - at), d = ops::sub(a, b);
-            total[0][p] = ops::add_products(total[0][p], a, a);
-            total[1][p] = ops::add_squared_difference(total[1][p], a, b);
-            total[2][p] = ops::add_products(total[2][p], a, b);
-            total[3][p] = ops::add_products(total[3][p], b, b);
-            most = ops::max(ops::as_f32(ops::and_i(ops::as_i32(d), ops::set1_i(0x7fffffff))), most);
+            totals.add(p, w + at, v + at, n - at);
         }
-    QNT_EACH (s, 4) {  // unrolled: sums that are indexed at run time live in memory
-        double t[16];
-        QNT_EACH (p, ops::parts) ops::store_d(t + p * ops::lanes, total[s][p]);
-        sums[s] = tree_sum(t);
-    }
-    return std::bit_cast<float>(ops::top_i(ops::as_i32(most)));
+    return totals.sums();
 }
 
 }  // namespace qnt::isa::inline QNT_BASELINE::QNT_ISA

@@ -21,8 +21,15 @@ struct encode_args {
     const std::uint8_t* zeros;  // [groups], or none
     float low, high;            // the ends of the values, with zero point 0
     int offset;                 // integers: the code of 0
-    const float* threshold;     // nearest value: between one value and the next
-    int thresholds;
+    // nearest value: 16 values, and what lies halfway between neighbours as a search tree. The children of node i, from 1 on, are 2 i and
+    // 2 i + 1 (taken by what is greater), and 16 + code is a leaf.
+    const float *values, *middles;
+};
+
+// Over a row w against its approximation v.
+struct error_sums {
+    double ww = 0, ee = 0, wv = 0, vv = 0;  // sums of w^2, (w - v)^2, w v, v^2
+    float max = 0;                          // the largest |w - v|
 };
 
 // What a code byte stands for: itself, one of sixteen values, or one of 256.
@@ -46,13 +53,13 @@ inline namespace QNT_BASELINE {
 
 template <bool Ends>
 inline constexpr decltype(&isa::scalar::group_ranges<Ends>) group_ranges[isa::count] = QNT_FLOAT_ISA_OF_EVERY(group_ranges<Ends>);
-template <bool Integers>
-inline constexpr decltype(&isa::scalar::encode_row<Integers>) encode_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(encode_row<Integers>);
+template <bool Integers, bool Errors>
+inline constexpr decltype(&isa::scalar::encode_row<Integers, Errors>) encode_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(encode_row<Integers, Errors>);
 template <code_values Kind>
 inline constexpr decltype(&isa::scalar::decode_row<Kind>) decode_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(decode_row<Kind>);
 inline constexpr decltype(&isa::scalar::narrow_row) narrow_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(narrow_row);
 inline constexpr decltype(&isa::scalar::widen_row) widen_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(widen_row);
-inline constexpr decltype(&isa::scalar::error_sums) error_sums[isa::count] = QNT_FLOAT_ISA_OF_EVERY(error_sums);
+inline constexpr decltype(&isa::scalar::sum_errors) sum_errors[isa::count] = QNT_FLOAT_ISA_OF_EVERY(sum_errors);
 
 }  // namespace QNT_BASELINE
 }  // namespace qnt::kernels

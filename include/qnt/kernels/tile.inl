@@ -69,18 +69,14 @@ QNT_INLINE bool is_plain(const kernels::gemm_args& a, std::size_t panel) {
            (panel + 1) * panel_rows <= a.n;
 }
 
-// y[row, panel * 16 ..] = epilogue(v), without a write beyond column n.
-QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::size_t row, const ops::f32 (&v)[ops::parts]) {
-    if (is_plain(a, panel)) {
-        float* const to = static_cast<float*>(a.y) + row * a.y_stride + panel * panel_rows;
-        QNT_EACH (part, ops::parts) ops::store(to + part * ops::lanes, v[part]);
-        return;
-    }
-    QNT_EACH (part, ops::parts) {
+// y[row, panel * 16 ..] = epilogue(v[16]), without a write beyond column n. A function of its own: in every tile, once for each row, it
+// would be most of the code of a program.
+QNT_NOINLINE inline void finish_row_with_epilogue(const kernels::gemm_args& a, std::size_t panel, std::size_t row, const float* v) noexcept {
+    for (int part = 0; part < ops::parts; ++part) {
         const std::size_t column = panel * panel_rows + std::size_t(part * ops::lanes);
         if (column >= a.n) return;
         const std::size_t left = a.n - column, count = left < std::size_t(ops::lanes) ? left : std::size_t(ops::lanes);
-        ops::f32 r = v[part];
+        ops::f32 r = ops::load(v + part * ops::lanes);
         if (a.epilogue.bias) r = ops::add(r, load_up_to(a.epilogue.bias + column, left));
         if (a.epilogue.activation == activation::gelu_tanh) r = gelu_tanh(r);
         if (a.epilogue.residual) {
@@ -95,6 +91,29 @@ QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::
             std::memcpy(static_cast<std::uint16_t*>(a.y) + row * a.y_stride + column, t, count * sizeof t[0]);
         }
     }
+}
+
+// Where a tile stores its rows: in y, if they are plain, else in `space`, [rows, 16], for finish_rows(). A tile calls nothing itself: its
+// loops would lose registers to the call.
+class tile_rows {
+public:
+    QNT_INLINE tile_rows(const kernels::gemm_args& a, std::size_t panel, std::size_t row, float* space) : to_(space), step_(panel_rows) {
+        if (!is_plain(a, panel)) return;
+        to_ = static_cast<float*>(a.y) + row * a.y_stride + panel * panel_rows;
+        step_ = a.y_stride;
+    }
+    QNT_INLINE void store(int r, const ops::f32 (&v)[ops::parts]) const {
+        QNT_EACH (part, ops::parts) ops::store(to_ + std::size_t(r) * step_ + part * ops::lanes, v[part]);
+    }
+
+private:
+    float* to_;
+    std::size_t step_;
+};
+// Of the rows that a tile left in `space`, if it did.
+QNT_INLINE void finish_rows(const kernels::gemm_args& a, std::size_t panel, std::size_t row, std::size_t count, const float* space) {
+    if (is_plain(a, panel)) return;
+    for (std::size_t r = 0; r < count; ++r) finish_row_with_epilogue(a, panel, row + r, space + r * panel_rows);
 }
 
 // Rows of x are taken in blocks of equal size that stay in a cache while the panels pass by. in_cache: how many fit; a block

@@ -29,7 +29,7 @@ inline error_stats error_of(const matrix_view<const float>& reference, const mat
     for (std::size_t r = 0; r < rows.size(); ++r) {
         for (std::size_t c = 0; c < w.size(); ++c) w[c] = reference(r, c);
         for (std::size_t c = 0; c < v.size(); ++c) v[c] = approximation(r, c);
-        detail::add_errors(rows[r], w.empty() ? reference.row(r) : w.data(), v.empty() ? approximation.row(r) : v.data(), reference.cols, largest);
+        detail::set_errors(rows[r], w.empty() ? reference.row(r) : w.data(), v.empty() ? approximation.row(r) : v.data(), reference.cols, largest);
     }
     error_stats s;
     detail::summarize(s, reference.cols, rows);

@@ -82,19 +82,17 @@ struct ops {
 
     // ---- doubles ----
     static QNT_INLINE f64 zero_d() { return {_mm256_setzero_pd(), _mm256_setzero_pd()}; }
-    static QNT_INLINE f64 widen(f32 a) { return {_mm256_cvtps_pd(_mm256_castps256_ps128(a)), _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1))}; }
-    static QNT_INLINE f64 add_products(f64 acc, f32 a, f32 b) {
-        const f64 x = widen(a), y = widen(b);
-        return {_mm256_fmadd_pd(x.low, y.low, acc.low), _mm256_fmadd_pd(x.high, y.high, acc.high)};
+    static QNT_INLINE f64 load_d(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
+    static QNT_INLINE f64 add_products(f64 acc, f64 a, f64 b) {
+        return {_mm256_fmadd_pd(a.low, b.low, acc.low), _mm256_fmadd_pd(a.high, b.high, acc.high)};
     }
     static QNT_INLINE __m256d square(__m256d a) {
         __m256d p = _mm256_mul_pd(a, a);
         asm("" : "+x"(p));
         return p;
     }
-    static QNT_INLINE f64 add_squared_difference(f64 acc, f32 a, f32 b) {
-        const f64 x = widen(a), y = widen(b);
-        return {_mm256_add_pd(acc.low, square(_mm256_sub_pd(x.low, y.low))), _mm256_add_pd(acc.high, square(_mm256_sub_pd(x.high, y.high)))};
+    static QNT_INLINE f64 add_squared_difference(f64 acc, f64 a, f64 b) {
+        return {_mm256_add_pd(acc.low, square(_mm256_sub_pd(a.low, b.low))), _mm256_add_pd(acc.high, square(_mm256_sub_pd(a.high, b.high)))};
     }
     static QNT_INLINE void store_d(double* p, f64 a) {
         _mm256_storeu_pd(p, a.low);

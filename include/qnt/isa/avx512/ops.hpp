@@ -70,19 +70,17 @@ struct ops {
 
     // ---- doubles ----
     static QNT_INLINE f64 zero_d() { return {_mm512_setzero_pd(), _mm512_setzero_pd()}; }
-    static QNT_INLINE f64 widen(f32 a) { return {_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1))}; }
-    static QNT_INLINE f64 add_products(f64 acc, f32 a, f32 b) {
-        const f64 x = widen(a), y = widen(b);
-        return {_mm512_fmadd_pd(x.low, y.low, acc.low), _mm512_fmadd_pd(x.high, y.high, acc.high)};
+    static QNT_INLINE f64 load_d(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p)), _mm512_cvtps_pd(_mm256_loadu_ps(p + 8))}; }
+    static QNT_INLINE f64 add_products(f64 acc, f64 a, f64 b) {
+        return {_mm512_fmadd_pd(a.low, b.low, acc.low), _mm512_fmadd_pd(a.high, b.high, acc.high)};
     }
     static QNT_INLINE __m512d square(__m512d a) {
         __m512d p = _mm512_mul_pd(a, a);
         asm("" : "+v"(p));
         return p;
     }
-    static QNT_INLINE f64 add_squared_difference(f64 acc, f32 a, f32 b) {
-        const f64 x = widen(a), y = widen(b);
-        return {_mm512_add_pd(acc.low, square(_mm512_sub_pd(x.low, y.low))), _mm512_add_pd(acc.high, square(_mm512_sub_pd(x.high, y.high)))};
+    static QNT_INLINE f64 add_squared_difference(f64 acc, f64 a, f64 b) {
+        return {_mm512_add_pd(acc.low, square(_mm512_sub_pd(a.low, b.low))), _mm512_add_pd(acc.high, square(_mm512_sub_pd(a.high, b.high)))};
     }
     static QNT_INLINE void store_d(double* p, f64 a) {
         _mm512_storeu_pd(p, a.low);

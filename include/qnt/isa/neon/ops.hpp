@@ -81,19 +81,18 @@ struct ops {
 
     // ---- doubles ----
     static QNT_INLINE f64 zero_d() { return {vdupq_n_f64(0), vdupq_n_f64(0)}; }
-    static QNT_INLINE f64 widen(f32 a) { return {vcvt_f64_f32(vget_low_f32(a)), vcvt_high_f64_f32(a)}; }
-    static QNT_INLINE f64 add_products(f64 acc, f32 a, f32 b) {
-        const f64 x = widen(a), y = widen(b);
-        return {vfmaq_f64(acc.low, x.low, y.low), vfmaq_f64(acc.high, x.high, y.high)};
+    static QNT_INLINE f64 load_d(const float* p) {
+        const f32 a = vld1q_f32(p);
+        return {vcvt_f64_f32(vget_low_f32(a)), vcvt_high_f64_f32(a)};
     }
+    static QNT_INLINE f64 add_products(f64 acc, f64 a, f64 b) { return {vfmaq_f64(acc.low, a.low, b.low), vfmaq_f64(acc.high, a.high, b.high)}; }
     static QNT_INLINE float64x2_t square(float64x2_t a) {
         float64x2_t p = vmulq_f64(a, a);
         asm("" : "+w"(p));
         return p;
     }
-    static QNT_INLINE f64 add_squared_difference(f64 acc, f32 a, f32 b) {
-        const f64 x = widen(a), y = widen(b);
-        return {vaddq_f64(acc.low, square(vsubq_f64(x.low, y.low))), vaddq_f64(acc.high, square(vsubq_f64(x.high, y.high)))};
+    static QNT_INLINE f64 add_squared_difference(f64 acc, f64 a, f64 b) {
+        return {vaddq_f64(acc.low, square(vsubq_f64(a.low, b.low))), vaddq_f64(acc.high, square(vsubq_f64(a.high, b.high)))};
     }
     static QNT_INLINE void store_d(double* p, f64 a) {
         vst1q_f64(p, a.low);

@@ -141,12 +141,15 @@ struct ops {
 
     // ---- doubles ----
     static QNT_INLINE f64 zero_d() { return {}; }
-    static QNT_INLINE f64 add_products(f64 acc, f32 a, f32 b) {  // acc + a * b
-        return make<f64>([&](int i) { return acc.v[i] + double(a.v[i]) * double(b.v[i]); });
+    static QNT_INLINE f64 load_d(const float* p) {  // L floats
+        return make<f64>([&](int i) { return double(p[i]); });
     }
-    static QNT_INLINE f64 add_squared_difference(f64 acc, f32 a, f32 b) {  // acc + (a - b)^2, the square rounded
+    static QNT_INLINE f64 add_products(f64 acc, f64 a, f64 b) {  // acc + a * b of floats
+        return make<f64>([&](int i) { return acc.v[i] + a.v[i] * b.v[i]; });
+    }
+    static QNT_INLINE f64 add_squared_difference(f64 acc, f64 a, f64 b) {  // acc + (a - b)^2, the square rounded
         return make<f64>([&](int i) {
-            const double d = double(a.v[i]) - double(b.v[i]);
+            const double d = a.v[i] - b.v[i];
             return acc.v[i] + qnt::mul(d, d);
         });
     }
