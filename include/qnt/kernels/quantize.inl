@@ -95,7 +95,7 @@ QNT_NOINLINE std::size_t encode_row(const kernels::encode_args& a, const float* 
         for (std::size_t i = 0; i < n; i += 16)
             QNT_EACH (p, ops::parts) {
                 const std::size_t at = i + std::size_t(p) * lanes;
-                if (at >= n) continue;  // clang does not unroll a loop at -O1 that it may leave
+                if (at >= n) continue;                             // clang does not unroll a loop at -O1 that it may leave
                 prefetch(x + begin + at, a.cols * sizeof(float));  // where the next row lies, as a rule: its range is asked for next
                 const ops::f32 w = load_up_to(x + begin + at, n - at), v = ops::div(w, by);
                 clipped = ops::count_greater(ops::count_greater(clipped, too_low, v), v, too_high);
