@@ -15,16 +15,3 @@ inline auto ContainsSubstring(const std::string& text) { return Catch::Contains(
 #endif
 
 #include "text.hpp"
-
-// Sanitizers end the program when an allocation is too large, and the thread sanitizer refuses new threads after a fork.
-#if defined(__has_feature)
-#define QNT_HAS_FEATURE(f) __has_feature(f)
-#else
-#define QNT_HAS_FEATURE(f) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || QNT_HAS_FEATURE(thread_sanitizer)
-#define QNT_THREAD_SANITIZER
-#endif
-#if defined(__SANITIZE_ADDRESS__) || QNT_HAS_FEATURE(address_sanitizer)
-#define QNT_ADDRESS_SANITIZER
-#endif

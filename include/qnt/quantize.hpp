@@ -167,13 +167,17 @@ public:
             count.clipped += kernel<false>()(row_args(scales, zeros), x, codes, nullptr, nullptr);
         }
     }
-    // The same in one pass with decoded[cols] and what was lost, for codes that round by a rule of `rounding`.
-    bool measures() const { return rounding_of<Code> != rounding::own && options_.compat == compatibility::none; }
-    void encode_and_measure_row(const float* x, const unpacked_row& out, float* decoded, row_errors& count, float& largest) const {
-        if constexpr (rounding_of<Code> != rounding::own) {
+    // The same in one pass with decoded[cols] and what was lost. False, and nothing done, where no kernel knows the rounding or outlier columns
+    // lie beside x.
+    bool encode_and_measure_row(const float* x, const unpacked_row& out, float* decoded, row_errors& count, float& largest) const {
+        if constexpr (rounding_of<Code> == rounding::own) {
+            return false;
+        } else {
+            if (options_.compat != compatibility::none || !options_.outliers.empty()) return false;
             kernels::error_sums sums;
             count.clipped += kernel<true>()(row_args(out.scales, out.zeros), x, out.codes, decoded, &sums);
             set_errors(count, sums, x, decoded, largest);
+            return true;
         }
     }
 
@@ -516,10 +520,7 @@ result<aligned_buffer> quantize_into(const matrix_view<T>& w, const format_info&
                 if (global) std::copy_n(&all_scales[row * groups], groups, out.scales);
                 else if (!q.scale_row(x.row(r), space.ranges.data(), out.scales, out.zeros, errors[row])) failed.note(row);
                 if (failed.row() <= row) return;  // rows before a failed one are still looked at: the first one is named
-                if (options.report && options.outliers.empty() && q.measures()) {
-                    q.encode_and_measure_row(x.row(r), out, space.decoded.data(), errors[row], space.largest_error);
-                    continue;
-                }
+                if (options.report && q.encode_and_measure_row(x.row(r), out, space.decoded.data(), errors[row], space.largest_error)) continue;
                 q.encode_row(x.row(r), out.scales, out.zeros, out.codes, errors[row]);
                 if (options.report) {
                     decoder.decode(out, space.decoded.data());

@@ -24,6 +24,20 @@ static_assert(sizeof(void*) == 8, "qnt supports 64-bit machines only");
 #define QNT_EXCEPTIONS 0
 #endif
 
+// Under a sanitizer kernels are compiled otherwise (isa/intrinsics.hpp), and tests leave out what it does not stand: it ends the program when
+// an allocation is too large, the thread sanitizer refuses new threads after a fork.
+#if defined(__has_feature)
+#define QNT_HAS_FEATURE(f) __has_feature(f)
+#else
+#define QNT_HAS_FEATURE(f) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || QNT_HAS_FEATURE(thread_sanitizer)
+#define QNT_THREAD_SANITIZER
+#endif
+#if defined(__SANITIZE_ADDRESS__) || QNT_HAS_FEATURE(address_sanitizer)
+#define QNT_ADDRESS_SANITIZER
+#endif
+
 #define QNT_INLINE inline __attribute__((always_inline))
 #define QNT_INLINE_LAMBDA __attribute__((always_inline))  // behind the parameters: a kernel's registers live in its caller
 #define QNT_NOINLINE __attribute__((noinline))

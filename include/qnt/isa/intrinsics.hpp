@@ -59,12 +59,7 @@ QNT_INLINE void prefetch_second_level(std::uintptr_t address) { __builtin_prefet
 // QNT_UNROLL before a loop over the registers of a tile: they must not be indexed at run time, or they live in memory. The scalar
 // path's registers are arrays, which stay loops: unrolled they would be most of a program's code (foreach.hpp defines it for each). Loops
 // stay under sanitizers too, which check every access: to compile them unrolled takes minutes.
-#if defined(__has_feature)
-#define QNT_CLANG_SANITIZES (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#else
-#define QNT_CLANG_SANITIZES 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || QNT_CLANG_SANITIZES
+#if defined(QNT_ADDRESS_SANITIZER) || defined(QNT_THREAD_SANITIZER)
 #define QNT_UNROLL_FULLY
 #elif defined(__clang__)
 #define QNT_UNROLL_FULLY QNT_PRAGMA(clang loop unroll(full))

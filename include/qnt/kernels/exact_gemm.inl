@@ -183,15 +183,12 @@ QNT_NOINLINE void exact_block(const kernels::gemm_args& a, std::size_t panel, st
             for_row_tiles<ops::exact_rows>(from, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA {
                 exact_block_tile<rows()>(values, lines * steps, a.x + row * a.x_stride + column + line * 4 * steps, a.x_stride, line == 0, ends,
                                          meta.scales, chains + (row - from) * 64, acc + (row - from) * 16);
-                if (!is_last) return;
-                float* const sums = acc + (row - from) * 16;
-                const tile_rows outputs(a, panel, row, sums);
-                for (int r = 0; r < rows(); ++r) {
-                    ops::f32 v[ops::parts];
-                    QNT_EACH (part, ops::parts) v[part] = ops::load(sums + r * 16 + part * ops::lanes);
-                    outputs.store(r, v);
-                }
-                finish_rows(a, panel, row, std::size_t(rows()), sums);
+                if (is_last)
+                    for (std::size_t i = row; i < row + std::size_t(rows()); ++i) {
+                        ops::f32 sums[ops::parts];
+                        QNT_EACH (part, ops::parts) sums[part] = ops::load(acc + (i - from) * 16 + part * ops::lanes);
+                        finish_row(a, panel, i, sums);
+                    }
             });
         }
         column += length;

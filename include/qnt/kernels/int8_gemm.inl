@@ -206,13 +206,11 @@ QNT_INLINE void scale_int8_row(const kernels::gemm_args& a, std::size_t row, ops
 // The outputs of `count` rows whose float sums are at `sums`, `step` apart.
 QNT_INLINE void finish_int8_rows(const kernels::gemm_args& a, std::size_t panel, std::size_t row, std::size_t count, const float* sums,
                                  std::size_t step, const ops::f32 (&scales)[ops::parts]) {
-    alignas(64) float space[panel_rows];
     for (std::size_t i = 0; i < count; ++i, sums += step) {
         ops::f32 acc[ops::parts];
         QNT_EACH (part, ops::parts) acc[part] = ops::load(sums + part * ops::lanes);
         scale_int8_row(a, row + i, acc, scales);
-        tile_rows(a, panel, row + i, space).store(0, acc);
-        finish_rows(a, panel, row + i, 1, space);
+        finish_row(a, panel, row + i, acc);
     }
 }
 
@@ -483,11 +481,12 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
             if constexpr (expands<Family>) block_tile<rows(), Panels, Family, Zero>(a, chunk, panel, row, row_at, next.next_tile());
             else block_tile<rows(), Panels, Family, Zero>(a, chunk, panel, row, row_at, weights_ahead());
         });
-        for (std::size_t p = 0; is_last && !is_plain(a, panel + Panels - 1) && p < Panels; ++p) {
-            ops::f32 one[ops::parts];
-            load_scales(meta + p * a.panel_bytes, a.scale, one);  // of grouped weights read, not used
-            finish_int8_rows(a, panel + p, from, to - from, sums + p * panel_rows, row_sums, one);
-        }
+        if (is_last && !is_plain(a, panel + Panels - 1))
+            for (std::size_t p = 0; p < Panels; ++p) {
+                ops::f32 one[ops::parts];
+                load_scales(meta + p * a.panel_bytes, a.scale, one);  // of grouped weights read, not used
+                finish_int8_rows(a, panel + p, from, to - from, sums + p * panel_rows, row_sums, one);
+            }
         for (std::size_t i = 0; i < chunk.count; ++i) chunk.column += chunk.segments[i].columns;
         chunk.first_segment += chunk.count;
         chunk.count = chunk.columns = 0;

@@ -19,10 +19,7 @@ template <int R> QNT_INLINE void outlier_tile(const kernels::outlier_args& a, st
             QNT_EACH (part, ops::parts) acc[r][part] = ops::fma(xr, v[part], acc[r][part]);
         }
     }
-    alignas(64) float space[R * panel_rows];
-    const tile_rows rows(a.out, panel, row, space);
-    QNT_EACH (r, R) rows.store(r, acc[r]);
-    finish_rows(a.out, panel, row, R, space);
+    QNT_EACH (r, R) finish_row(a.out, panel, row + std::size_t(r), acc[r]);
 }
 
 QNT_NOINLINE inline void add_outliers(const kernels::outlier_args& a, std::size_t panel_begin, std::size_t panel_end, std::size_t rows) noexcept {

@@ -115,6 +115,12 @@ QNT_INLINE void finish_rows(const kernels::gemm_args& a, std::size_t panel, std:
     if (is_plain(a, panel)) return;
     for (std::size_t r = 0; r < count; ++r) finish_row_with_epilogue(a, panel, row + r, space + r * panel_rows);
 }
+// Both at once, for a row outside of such loops.
+QNT_INLINE void finish_row(const kernels::gemm_args& a, std::size_t panel, std::size_t row, const ops::f32 (&v)[ops::parts]) {
+    alignas(64) float space[panel_rows];
+    tile_rows(a, panel, row, space).store(0, v);
+    finish_rows(a, panel, row, 1, space);
+}
 
 // Rows of x are taken in blocks of equal size that stay in a cache while the panels pass by. in_cache: how many fit; a block
 // is a multiple of `step`, at most `most`.
