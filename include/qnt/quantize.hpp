@@ -164,19 +164,29 @@ public:
             for (std::size_t g = 0; g < s_.groups(); ++g)
                 encode_group(x + s_.group_begin(g), s_.group_length(g), scales[g], zeros[g], codes + s_.group_begin(g), count);
         } else {
-            count.clipped += kernel<false>()(row_args(scales, zeros), x, codes, nullptr, nullptr);
+            count.clipped += kernel<false>()(row_args(scales, zeros), x, codes, nullptr);
         }
     }
-    // The same in one pass with decoded[cols] and what was lost. False, and nothing done, where no kernel knows the rounding or outlier columns
-    // lie beside x.
+    // The same and what was lost, with decoded[cols] as space. False, and nothing done, where no kernel knows the rounding or outlier columns lie
+    // beside x.
     bool encode_and_measure_row(const float* x, const unpacked_row& out, float* decoded, row_errors& count, float& largest) const {
         if constexpr (rounding_of<Code> == rounding::own) {
             return false;
         } else {
             if (options_.compat != compatibility::none || !options_.outliers.empty()) return false;
-            kernels::error_sums sums;
-            count.clipped += kernel<true>()(row_args(out.scales, out.zeros), x, out.codes, decoded, &sums);
-            set_errors(count, sums, x, decoded, largest);
+            // In pieces that stay in the first-level cache until they are measured: parts of one group, or whole groups.
+            constexpr std::size_t most = 512;
+            const std::size_t group = s_.group_size(), piece = group < most ? most / group * group : most;
+            row_measure row(count, largest);
+            for (std::size_t begin = 0, n = 0; begin < s_.cols; begin += n) {
+                const std::size_t g = begin / group, end = group < most ? s_.cols : s_.group_begin(g) + s_.group_length(g);
+                n = end - begin < piece ? end - begin : piece;
+                kernels::encode_args a = row_args(out.scales + g, out.zeros + g);
+                a.cols = n;
+                count.clipped += kernel<true>()(a, x + begin, out.codes + begin, decoded);
+                row.add(x + begin, decoded, n);
+            }
+            row.finish();
             return true;
         }
     }
@@ -204,7 +214,7 @@ private:
         return encode_args(s_.cols, s_.group_size(), scales, f_.has_zero() ? zeros : nullptr);
     }
     static kernels::encode_args encode_args(std::size_t cols, std::size_t group, const float* scales, const std::uint8_t* zeros) {
-        kernels::encode_args a{cols, group, scales, zeros, lowest, highest, 0, nullptr, nullptr};
+        kernels::encode_args a{cols, group, cols, scales, zeros, lowest, highest, 0, nullptr, nullptr};
         if constexpr (rounding_of<Code> == rounding::nearest_integer) {
             constexpr int offset = std::int8_t(Code::encode(0));
             constexpr auto fits = [](float v) { return std::int8_t(Code::encode(v)) == int(v) + offset; };
@@ -259,7 +269,7 @@ private:
             for (std::size_t i = 0; i < n; i += most) {
                 const std::size_t part = n - i < most ? n - i : most;
                 for (std::size_t k = 0; k < part; ++k) v[k] = scaled(x[i + k]);
-                kernel<false>()(encode_args(part, part, &one, nullptr), v, codes + i, nullptr, nullptr);
+                kernel<false>()(encode_args(part, part, &one, nullptr), v, codes + i, nullptr);
             }
         } else {
             for (std::size_t i = 0; i < n; ++i) codes[i] = Code::encode(scaled(x[i]));

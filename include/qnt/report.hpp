@@ -42,24 +42,54 @@ struct quantization_report : error_stats {
 
 namespace detail {
 
-struct row_errors : kernels::error_sums {
-    std::size_t col = 0;  // of the first that is max
+struct row_errors {
+    double ww = 0, ee = 0, wv = 0, vv = 0;  // over w and v: sums of w^2, (w - v)^2, w v, v^2
+    float max = 0;                          // the largest |w - v|
+    std::size_t col = 0;                    // of the first that is max
     std::size_t zero_groups = 0, clipped = 0, underflowed = 0;
 };
 
 inline namespace QNT_BASELINE {
 
-// One row: w[n] against v[n]; `sums` of both. largest: the largest error of the rows before, for one sequence of ascending rows or one for
-// each thread: a row below it is not the one that a summary will name.
-inline void set_errors(row_errors& e, const kernels::error_sums& sums, const float* w, const float* v, float& largest) {
-    static_cast<kernels::error_sums&>(e) = sums;
-    if (e.max > largest) {
-        largest = e.max;
-        while (magnitude(w[e.col] - v[e.col]) != e.max) ++e.col;
+// One row w against its approximation v, piece by piece. largest: the largest error of the rows before, for one sequence of ascending rows
+// or one for each thread: a row below it is not the one that a summary will name.
+class row_measure {
+public:
+    row_measure(row_errors& row, float& largest) : row_(row), largest_(largest) {}
+    // The next n columns; n is a multiple of 16, but for the last ones.
+    void add(const float* w, const float* v, std::size_t n) {
+        kernels::add_errors[isa_](parts_, w, v, n);
+        for (const float error : parts_.most) row_.max = error > row_.max ? error : row_.max;
+        if (row_.max > largest_) {
+            largest_ = row_.max;
+            row_.col = columns_;
+            while (magnitude(w[row_.col - columns_] - v[row_.col - columns_]) != row_.max) ++row_.col;
+        }
+        columns_ += n;
     }
-}
+    void finish() {
+        row_.ww = tree_sum(parts_.ww);
+        row_.ee = tree_sum(parts_.ee);
+        row_.wv = tree_sum(parts_.wv);
+        row_.vv = tree_sum(parts_.vv);
+    }
+
+private:
+    static double tree_sum(double (&t)[16]) {
+        for (int width = 8; width > 0; width /= 2)
+            for (int i = 0; i < width; ++i) t[i] += t[i + width];
+        return t[0];
+    }
+
+    row_errors& row_;
+    float& largest_;
+    kernels::error_parts parts_;
+    std::size_t columns_ = 0, isa_ = std::size_t(isa::active());
+};
 inline void set_errors(row_errors& e, const float* w, const float* v, std::size_t n, float& largest) {
-    set_errors(e, kernels::sum_errors[std::size_t(isa::active())](w, v, n), w, v, largest);
+    row_measure row(e, largest);
+    row.add(w, v, n);
+    row.finish();
 }
 
 inline double decibels(double signal, double noise) {

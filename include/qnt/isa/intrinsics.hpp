@@ -24,6 +24,8 @@ QNT_INLINE void prefetch(const void* p, std::size_t ahead) {
 }
 // Asks for the line of an address that need not be anybody's, into the second-level cache.
 QNT_INLINE void prefetch_second_level(std::uintptr_t address) { __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2); }
+// Of what a loop moves on: a compiler else computes what it ends as a second time, behind the loop, with multiplications.
+template <class T> QNT_INLINE void moves_on(T& pointer) { asm("" : "+r"(pointer)); }
 }  // namespace qnt::isa::inline QNT_BASELINE
 
 // A region: what stands between BEGIN and END may use the named instruction sets. Regions add to the command line's flags.

@@ -221,26 +221,31 @@ struct weights_ahead {
     QNT_INLINE void ask(const std::uint8_t* w) const {
         QNT_EACH (u, lines_at_once) prefetch(w + u * 64, prefetch_bytes);
     }
+    QNT_INLINE weights_ahead next_tile() const { return {}; }
 };
 
-// The integer sums of a segment for the R rows from x on; before each run of lines `ahead` asks for what will be needed.
+// The integer sums of a segment for the R rows from x on; before each run of lines `ahead` asks for what will be needed. Expanded: whole runs.
+// w and x move on to the next segment, where it follows.
 template <int R, int Parts, operand_family Family, bool Zero, bool Expanded, class Ahead>
-QNT_INLINE void sum_segment(segment_sums<R, Parts, Family, Expanded>& sums, const kernels::gemm_args& a, const std::uint8_t* w,
-                            std::size_t panel_step, std::size_t lines, const seed_source<Zero>& from, const std::int8_t* x, const ops::codebook& book,
-                            Ahead& ahead) {
+QNT_INLINE void sum_segment(segment_sums<R, Parts, Family, Expanded>& sums, const kernels::gemm_args& a, const std::uint8_t*& w,
+                            std::size_t panel_step, std::size_t lines, const seed_source<Zero>& from, const std::int8_t*& x,
+                            const ops::codebook& book, Ahead& ahead) {
     constexpr std::size_t k_per_line = is_nibble(Family) && !Expanded ? 8 : 4;
-    constexpr int unroll = lines_at_once;
+    constexpr std::size_t unroll = lines_at_once;
     const std::size_t stride = a.codes_stride;
     QNT_EACH (r, R)
         QNT_EACH (part, Parts) sums.start(r, part, from.seed(r, part));
-    std::size_t i = 0;
-    for (; i + unroll <= lines; i += unroll, w += 64 * unroll, x += k_per_line * unroll) {
+    const std::size_t rest = Expanded ? 0 : lines % unroll;
+    for (std::size_t left = lines - rest; left > 0; left -= unroll) {
         ahead.ask(w);
-        QNT_EACH (u, unroll) sums.add_line(u, w + u * 64, panel_step, x + std::size_t(u) * k_per_line, stride, book, *a.tables);
+        QNT_EACH (u, lines_at_once) sums.add_line(u, w + u * 64, panel_step, x + std::size_t(u) * k_per_line, stride, book, *a.tables);
         sums.fold();
+        w += 64 * unroll;
+        x += k_per_line * unroll;
+        moves_on(w);
     }
-    if (i < lines) {
-        for (; i < lines; ++i, w += 64, x += k_per_line) sums.add_line(0, w, panel_step, x, stride, book, *a.tables);
+    if (rest > 0) {
+        for (std::size_t i = 0; i < rest; ++i, w += 64, x += k_per_line) sums.add_line(0, w, panel_step, x, stride, book, *a.tables);
         sums.fold();
     }
 }
@@ -258,7 +263,7 @@ QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std:
     QNT_EACH (r, R)
         QNT_EACH (part, ops::parts) acc[r][part] = ops::set1(0.0f);
     QNT_EACH (part, ops::parts) scales[part] = ops::set1(1.0f);
-    for_segments<Family>(a, panel, [&](const std::uint8_t* w, std::size_t columns, std::size_t lines, const std::uint8_t* meta) QNT_INLINE_LAMBDA {
+    for_segments<Family>(a, panel, [&](const std::uint8_t* w, std::size_t, std::size_t lines, const std::uint8_t* meta) QNT_INLINE_LAMBDA {
         segment_sums<R, ops::parts, Family, false> sums;
         if (grouped) load_scales(meta, scale_type, scales);
         end = meta;
@@ -267,7 +272,6 @@ QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std:
         add_segment<R, ops::parts>([&](int r, int part) QNT_INLINE_LAMBDA { return sums.total(r, part); }, a.factors + at, grouped, scales,
                                    [&](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA { acc[r][part] = ops::fma(d, by, acc[r][part]); });
         at += m;
-        x += columns;
     });
     if (!grouped) load_scales(end, scale_type, scales);
     const tile_rows rows(a, panel, row, space);
@@ -282,6 +286,7 @@ struct block_chunk {
     // Three panels of 384 columns fit the first-level cache beside x. With few rows the codes are what takes time: the less of them is asked
     // for at once, the more is there in time.
     static constexpr std::size_t most_columns = 384, few_columns = 128, few_rows = 32, most_segments = 32;
+    static constexpr std::size_t operand_bytes = most_columns * panel_rows;  // from the operands of a panel to those of the next
     struct segment {
         const std::uint8_t *codes, *meta;  // of the first panel
         std::size_t columns, lines;
@@ -289,8 +294,7 @@ struct block_chunk {
     segment segments[most_segments];
     std::size_t count = 0, columns = 0;         // so far
     std::size_t first_segment = 0, column = 0;  // of the product
-    std::size_t panel_step = 0;                 // bytes from the codes of a panel to those of the next
-    float* scales = nullptr;                    // [segments, panels, 16], for grouped weights
+    float* scales = nullptr;                    // [segments, panels, 16], or of one scale for all of K [panels, 16]
 
     bool is_full(std::size_t rows) const {
         const bool is_short = rows < few_rows && 2 * segments[0].columns >= segment_columns;
@@ -309,6 +313,7 @@ public:
             prefetch_second_level(at);
             prefetch_second_level(at + step);
             at += 2 * step;
+            moves_on(at);
         }
     };
     // bytes: from `begin` on, and as many in each of the following panels. tiles: for each panel; 0: nothing is asked for. steps: of the
@@ -337,64 +342,74 @@ private:
 };
 
 // What a tile asks for while it multiplies: codes, and the lines of y that it will write.
-template <int R, class Codes> struct tile_ahead {
+template <class Codes, class Outputs> struct tile_ahead {
     Codes codes;
-    outputs_ahead<R> outputs;
+    Outputs& outputs;
     QNT_INLINE void ask(const std::uint8_t* w) {
         codes.ask(w);
         outputs.ask();
     }
 };
 
-// R rows of x from `row` on against a chunk, their float sums in registers; what is unfinished waits at `sums`, [R, Panels * 16].
+// Tiles of R rows of x, rows [begin, end), against a chunk, their float sums in registers; what is unfinished waits at `sums`, [R, Panels * 16]
+// for each. One call for all of them: what is done before and after a tile takes the time of its products.
 template <int R, int Panels, operand_family Family, bool Zero, class Codes>
-QNT_NOINLINE void block_tile(const kernels::gemm_args& a, const block_chunk& chunk, std::size_t panel, std::size_t row, float* sums,
-                             Codes codes) noexcept {
+QNT_NOINLINE void block_tiles(const kernels::gemm_args& a, const block_chunk& chunk, std::size_t panel, std::size_t begin, std::size_t end,
+                              float* sums, Codes& codes) noexcept {
     constexpr int parts = Panels * ops::parts;
     const bool is_first = chunk.first_segment == 0, is_last = chunk.first_segment + chunk.count == a.segments;
+    const bool is_output = is_last && is_plain(a, panel + Panels - 1);
     constexpr std::size_t k_per_line = is_nibble(Family) && !expands<Family> ? 8 : 4;
-    const std::size_t steps = chunk.columns / (k_per_line * lines_at_once);
-    const auto outputs = is_last ? outputs_ahead<R>(a, panel * panel_rows, Panels * panel_rows, row, steps) : outputs_ahead<R>(&chunk);
-    tile_ahead<R, Codes> ahead{codes, outputs};
+    using outputs_type = outputs_ahead<R, Panels, int(block_chunk::most_columns) / (4 * lines_at_once)>;
+    outputs_type outputs = is_last ? outputs_type(a, panel * panel_rows, Panels * panel_rows, begin, chunk.columns / (k_per_line * lines_at_once))
+                                   : outputs_type(&chunk);
     const auto book = ops::make_codebook(a.tables->operands);
-    ops::f32 acc[R][parts];
-    QNT_EACH (r, R)
-        QNT_EACH (part, parts) acc[r][part] = is_first ? ops::set1(0) : ops::load(sums + (r * parts + part) * ops::lanes);
-    const std::int8_t* x = a.codes + row * a.codes_stride + chunk.column;
-    const float* scales = chunk.scales;
-    std::size_t at = chunk.first_segment * a.m + row;
-    for (const block_chunk::segment *s = chunk.segments, *const end = s + chunk.count; s != end; ++s) {
-        segment_sums<R, parts, Family, expands<Family>> dots;
-        sum_segment<R, parts, Family, Zero, expands<Family>>(dots, a, s->codes, chunk.panel_step, s->lines, seed_source<Zero>(a, s->meta, at), x,
-                                                             book, ahead);
-        const auto total = [&](int r, int part) QNT_INLINE_LAMBDA { return dots.total(r, part); };
-        const auto add = [&](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA { acc[r][part] = ops::fma(d, by, acc[r][part]); };
-        ops::f32 scale[parts];
-        QNT_EACH (part, parts) scale[part] = ops::load(scales + part * ops::lanes);
-        add_segment<R, parts>(total, a.factors + at, a.grouped, scale, add);
-        if (a.grouped) scales += parts * ops::lanes;
-        x += s->columns;
-        at += a.m;
-    }
-    const std::uint8_t* const meta = chunk.segments[chunk.count - 1].meta;
-    if (is_last && is_plain(a, panel + Panels - 1)) {
-        if (!a.grouped)
-            QNT_EACH (p, Panels) {
-                ops::f32 one[ops::parts];
-                load_scales(meta + std::size_t(p) * a.panel_bytes, a.scale, one);
-                QNT_EACH (r, R)
-                    QNT_EACH (part, ops::parts) acc[r][p * ops::parts + part] = ops::mul(acc[r][p * ops::parts + part], one[part]);
-            }
-        float* y = static_cast<float*>(a.y) + row * a.y_stride + panel * panel_rows;
-        QNT_EACH (r, R) {
-            const ops::f32 row_scale = ops::set1(a.row_scales[row + std::size_t(r)]);
-            QNT_EACH (part, parts) ops::store(y + part * ops::lanes, ops::mul(acc[r][part], row_scale));
-            y += a.y_stride;
+    // the compiler would read them again for every tile
+    const std::size_t m = a.m, stride = a.codes_stride, y_stride = a.y_stride, first_at = chunk.first_segment * m;
+    const std::size_t panel_step = expands<Family> ? block_chunk::operand_bytes : a.panel_bytes;
+    const bool grouped = a.grouped;
+    const float *const factors = a.factors, *const row_scales = a.row_scales;
+    const std::int8_t* tile_x = a.codes + begin * stride + chunk.column;
+    float* tile_y = is_output ? static_cast<float*>(a.y) + begin * y_stride + panel * panel_rows : nullptr;
+    for (std::size_t row = begin; row < end; row += R, tile_x += R * stride, sums += R * parts * ops::lanes) {
+        outputs.begin_tile();
+        tile_ahead<decltype(codes.next_tile()), outputs_type> ahead{codes.next_tile(), outputs};
+        ops::f32 acc[R][parts];
+        QNT_EACH (r, R)
+            QNT_EACH (part, parts) acc[r][part] = is_first ? ops::set1(0) : ops::load(sums + (r * parts + part) * ops::lanes);
+        const std::int8_t* x = tile_x;
+        const std::uint8_t* w = chunk.segments[0].codes;
+        const float* scales = chunk.scales;
+        std::size_t at = first_at + row;
+        for (const block_chunk::segment *s = chunk.segments, *const last = s + chunk.count; s != last; ++s) {
+            segment_sums<R, parts, Family, expands<Family>> dots;
+            if (!expands<Family>) w = s->codes;  // operands lie one behind the other
+            sum_segment<R, parts, Family, Zero, expands<Family>>(dots, a, w, panel_step, s->lines, seed_source<Zero>(a, s->meta, at), x, book, ahead);
+            const auto total = [&](int r, int part) QNT_INLINE_LAMBDA { return dots.total(r, part); };
+            const auto add = [&](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA { acc[r][part] = ops::fma(d, by, acc[r][part]); };
+            ops::f32 scale[parts];
+            QNT_EACH (part, parts) scale[part] = ops::load(scales + part * ops::lanes);
+            add_segment<R, parts>(total, factors + at, grouped, scale, add);
+            if (grouped) scales += parts * ops::lanes;
+            at += m;
         }
-        return;
+        outputs.end_tile();
+        if (is_output) {
+            if (!grouped)
+                QNT_EACH (part, parts) {
+                    const ops::f32 scale = ops::load(scales + part * ops::lanes);
+                    QNT_EACH (r, R) acc[r][part] = ops::mul(acc[r][part], scale);
+                }
+            QNT_EACH (r, R) {
+                const ops::f32 row_scale = ops::set1(row_scales[row + std::size_t(r)]);
+                QNT_EACH (part, parts) ops::store(tile_y + part * ops::lanes, ops::mul(acc[r][part], row_scale));
+                tile_y += y_stride;
+            }
+        } else {
+            QNT_EACH (r, R)
+                QNT_EACH (part, parts) ops::store(sums + (r * parts + part) * ops::lanes, acc[r][part]);
+        }
     }
-    QNT_EACH (r, R)
-        QNT_EACH (part, parts) ops::store(sums + (r * parts + part) * ops::lanes, acc[r][part]);
 }
 
 // Adds to float sums, [rows, 16], that wait in memory: the `add` of add_segment().
@@ -433,7 +448,7 @@ inline constexpr std::size_t most_block_rows = 256;
 // Rows [from, to) against `Panels` panels.
 template <int Panels, operand_family Family, bool Zero>
 QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std::size_t from, std::size_t to) noexcept {
-    constexpr std::size_t operand_bytes = block_chunk::most_columns * panel_rows, row_sums = Panels * panel_rows;
+    constexpr std::size_t operand_bytes = block_chunk::operand_bytes, row_sums = Panels * panel_rows;
     alignas(64) float sums[most_block_rows * row_sums];
     alignas(64) std::uint8_t operands[expands<Family> ? Panels * operand_bytes : 64];
     alignas(64) float scales[block_chunk::most_segments * row_sums];
@@ -441,8 +456,6 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
     const std::uint8_t* const panel_at = a.panels + panel * a.panel_bytes;
     block_chunk chunk;
     chunk.scales = scales;
-    if (!a.grouped) std::memset(scales, 0, row_sums * sizeof(float));  // read, not used
-    chunk.panel_step = expands<Family> ? operand_bytes : a.panel_bytes;
     constexpr std::size_t k_per_line = is_nibble(Family) ? 8 : 4;
     // Are there tiles enough to ask for most of what the next chunk needs?
     const std::size_t panel_tiles = ceil_div(to - from, std::size_t(ops::block_rows)) / Panels;
@@ -459,9 +472,12 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
             for (std::size_t p = 0; p < Panels; ++p)
                 expand<Family>(w + p * a.panel_bytes, lines, ahead, book, *a.tables, to_operands + p * operand_bytes);
             codes = to_operands;
-            operand_lines = is_nibble(Family) ? 2 * lines : lines;
+            const std::size_t made = is_nibble(Family) ? 2 * lines : lines;
+            operand_lines = round_up(made, std::size_t(lines_at_once));  // of zeros, as x is there
+            for (std::size_t p = 0; p < Panels && made < operand_lines; ++p)
+                std::memset(to_operands + p * operand_bytes + made * 64, 0, (operand_lines - made) * 64);
         }
-        if (a.grouped)
+        if (a.grouped || chunk.first_segment + chunk.count == 0)
             for (std::size_t p = 0; p < Panels; ++p) {
                 ops::f32 scale[ops::parts];
                 load_scales(meta + p * a.panel_bytes, a.scale, scale);
@@ -475,17 +491,22 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
         const bool is_last = chunk.first_segment + chunk.count == a.segments;
         const auto bytes = std::size_t(chunk_end - chunk_at);
         chunk_at = is_last ? panel_at + Panels * a.panel_bytes : chunk_end;
-        codes_ahead next(chunk_at, bytes, a.panel_bytes, Panels, tiles_ask ? panel_tiles : 0, ceil_div(chunk.columns, step_columns));
-        for_row_tiles<ops::block_rows>(from, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA {
-            float* const row_at = sums + (row - from) * row_sums;
-            if constexpr (expands<Family>) block_tile<rows(), Panels, Family, Zero>(a, chunk, panel, row, row_at, next.next_tile());
-            else block_tile<rows(), Panels, Family, Zero>(a, chunk, panel, row, row_at, weights_ahead());
-        });
+        auto ahead = [&] {
+            if constexpr (!expands<Family>) return weights_ahead();
+            else return codes_ahead(chunk_at, bytes, a.panel_bytes, Panels, tiles_ask ? panel_tiles : 0, ceil_div(chunk.columns, step_columns));
+        }();
+        const auto multiply = [&](auto rows, std::size_t begin, std::size_t end) QNT_INLINE_LAMBDA {
+            block_tiles<rows(), Panels, Family, Zero>(a, chunk, panel, begin, end, sums + (begin - from) * row_sums, ahead);
+        };
+        const std::size_t whole = to - (to - from) % std::size_t(ops::block_rows);
+        multiply(std::integral_constant<int, ops::block_rows>{}, from, whole);
+        if constexpr (ops::block_rows > 1)
+            for_row_tiles<ops::block_rows / 2>(whole, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA { multiply(rows, row, row + rows()); });
         if (is_last && !is_plain(a, panel + Panels - 1))
             for (std::size_t p = 0; p < Panels; ++p) {
-                ops::f32 one[ops::parts];
-                load_scales(meta + p * a.panel_bytes, a.scale, one);  // of grouped weights read, not used
-                finish_int8_rows(a, panel + p, from, to - from, sums + p * panel_rows, row_sums, one);
+                ops::f32 scale[ops::parts];  // of grouped weights read, not used
+                QNT_EACH (part, ops::parts) scale[part] = ops::load(scales + p * panel_rows + std::size_t(part * ops::lanes));
+                finish_int8_rows(a, panel + p, from, to - from, sums + p * panel_rows, row_sums, scale);
             }
         for (std::size_t i = 0; i < chunk.count; ++i) chunk.column += chunk.segments[i].columns;
         chunk.first_segment += chunk.count;

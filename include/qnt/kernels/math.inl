@@ -33,7 +33,7 @@ QNT_INLINE ops::f32 gelu_tanh(ops::f32 x) {
 }
 
 // The 16 partial sums of a row reduction (element i goes to sum i mod 16) as one number: halves added from 8 lanes apart down to 1.
-template <class T> QNT_INLINE T tree_sum(T (&t)[16]) {
+QNT_INLINE float tree_sum(float (&t)[16]) {
     for (int width = 8; width > 0; width /= 2)
         for (int i = 0; i < width; ++i) t[i] += t[i + width];
     return t[0];

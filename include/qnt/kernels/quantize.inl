@@ -34,92 +34,104 @@ template <bool Ends> QNT_NOINLINE void group_ranges(const float* x, std::size_t 
     }
 }
 
-// Sums in f64 over i of w^2, (w - v)^2, w v and v^2, and the largest |w - v|. 16 partial sums (element i goes to sum i mod 16), added
-// as tree_sum() does. A product of two floats is exact in f64, so that no fused operation changes a sum.
-struct error_totals {
+// What was lost in v[n] for w[n], added to `sums`. A product of two floats is exact in f64, so that no fused operation changes a sum.
+QNT_NOINLINE inline void add_errors(kernels::error_parts& sums, const float* w, const float* v, std::size_t n) noexcept {
     ops::f64 ww[ops::parts], ee[ops::parts], wv[ops::parts], vv[ops::parts];
-    ops::f32 most = ops::set1(0.0f);
-
-    QNT_INLINE error_totals() {
-        QNT_EACH (p, ops::parts) ww[p] = ee[p] = wv[p] = vv[p] = ops::zero_d();
+    ops::f32 most[ops::parts];
+    QNT_EACH (p, ops::parts) {
+        const int at = p * ops::lanes;
+        ww[p] = ops::load_d(sums.ww + at);
+        ee[p] = ops::load_d(sums.ee + at);
+        wv[p] = ops::load_d(sums.wv + at);
+        vv[p] = ops::load_d(sums.vv + at);
+        most[p] = ops::load(sums.most + at);
     }
-    // n elements that belong to register `part` of 16 elements. From memory: to widen the halves of a register takes more instructions.
-    QNT_INLINE void add(int part, const float* w, const float* v, std::size_t n) {
-        float last_w[ops::lanes], last_v[ops::lanes];
-        if (n < std::size_t(ops::lanes)) {
-            ops::store(last_w, ops::load_n(w, n));
-            ops::store(last_v, ops::load_n(v, n));
-            w = last_w;
-            v = last_v;
+    const auto add = [&](const float* w16, const float* v16) QNT_INLINE_LAMBDA {
+        QNT_EACH (p, ops::parts) {
+            const int at = p * ops::lanes;
+            // widened from memory: the halves of a register take more instructions
+            const ops::f64 a = ops::load_d(w16 + at), b = ops::load_d(v16 + at);
+            ww[p] = ops::add_products(ww[p], a, a);
+            ee[p] = ops::add_squared_difference(ee[p], a, b);
+            wv[p] = ops::add_products(wv[p], a, b);
+            vv[p] = ops::add_products(vv[p], b, b);
+            most[p] =
+                ops::max(ops::as_f32(ops::and_i(ops::as_i32(ops::sub(ops::load(w16 + at), ops::load(v16 + at))), ops::set1_i(0x7fffffff))), most[p]);
         }
-        const ops::f64 a = ops::load_d(w), b = ops::load_d(v);
-        ww[part] = ops::add_products(ww[part], a, a);
-        ee[part] = ops::add_squared_difference(ee[part], a, b);
-        wv[part] = ops::add_products(wv[part], a, b);
-        vv[part] = ops::add_products(vv[part], b, b);
-        most = ops::max(ops::as_f32(ops::and_i(ops::as_i32(ops::sub(ops::load(w), ops::load(v))), ops::set1_i(0x7fffffff))), most);
+    };
+    for (; n >= 16; n -= 16, w += 16, v += 16) add(w, v);
+    if (n > 0) {
+        float last_w[16] = {}, last_v[16] = {};
+        std::memcpy(last_w, w, n * sizeof last_w[0]);
+        std::memcpy(last_v, v, n * sizeof last_v[0]);
+        add(last_w, last_v);
     }
-    QNT_INLINE kernels::error_sums sums() const {
-        return {sum_of(ww), sum_of(ee), sum_of(wv), sum_of(vv), std::bit_cast<float>(ops::top_i(ops::as_i32(most)))};
+    QNT_EACH (p, ops::parts) {
+        const int at = p * ops::lanes;
+        ops::store_d(sums.ww + at, ww[p]);
+        ops::store_d(sums.ee + at, ee[p]);
+        ops::store_d(sums.wv + at, wv[p]);
+        ops::store_d(sums.vv + at, vv[p]);
+        ops::store(sums.most + at, most[p]);
     }
-
-private:
-    static QNT_INLINE double sum_of(const ops::f64 (&partial)[ops::parts]) {
-        double t[16];
-        QNT_EACH (p, ops::parts) ops::store_d(t + p * ops::lanes, partial[p]);
-        return tree_sum(t);
-    }
-};
+}
 
 // codes[cols] of x / scale, and how many weights lie beyond the ends by more than half a step. May write 16 codes beyond the end. With
-// `Errors` also decoded[cols], what decode_row() makes of the codes, and the sums of x against it.
-template <bool Integers, bool Errors>
-QNT_NOINLINE std::size_t encode_row(const kernels::encode_args& a, const float* x, std::uint8_t* codes, float* decoded,
-                                    kernels::error_sums* errors) noexcept {
+// `Decodes` also decoded[cols], what decode_row() makes of the codes.
+template <bool Integers, bool Decodes>
+QNT_NOINLINE std::size_t encode_row(const kernels::encode_args& a, const float* x, std::uint8_t* codes, float* decoded) noexcept {
     constexpr std::size_t lanes = std::size_t(ops::lanes);
+    constexpr int together = 2 * ops::parts;  // quotients: what waits for one of them should not keep the next from starting
+    constexpr std::size_t step = std::size_t(together) * lanes;
     constexpr float infinity = std::numeric_limits<float>::infinity();
+    const std::size_t next_row = a.next_row * sizeof(float);  // its range is asked for next
     ops::i32 clipped = ops::set1_i(0);
-    error_totals totals;
     [[maybe_unused]] ops::float_table middles, values;
     if constexpr (!Integers) {
         middles = ops::make_float_table(a.middles);
         values = ops::make_float_table(a.values);
     }
-    for (std::size_t begin = 0, g = 0; begin < a.cols; begin += a.group, ++g) {
-        const std::size_t n = a.cols - begin < a.group ? a.cols - begin : a.group;
+    for (std::size_t left = a.cols, g = 0; left > 0; ++g) {
+        std::size_t n = left < a.group ? left : a.group;
+        left -= n;
         const float scale = a.scales[g], zero = a.zeros ? float(a.zeros[g]) : 0.0f;
         // of a group whose scale underflowed nothing is kept, and nothing counts as clipped
         const ops::f32 by = ops::set1(scale == 0 ? infinity : scale), back = ops::set1(scale), low = ops::set1(a.low - zero),
                        high = ops::set1(a.high - zero), too_low = ops::set1(a.low - zero - 0.5f), too_high = ops::set1(a.high - zero + 0.5f);
         const ops::i32 offset = ops::set1_i(a.offset + int(zero));
-        for (std::size_t i = 0; i < n; i += 16)
-            QNT_EACH (p, ops::parts) {
-                const std::size_t at = i + std::size_t(p) * lanes;
-                if (at >= n) continue;                             // clang does not unroll a loop at -O1 that it may leave
-                prefetch(x + begin + at, a.cols * sizeof(float));  // where the next row lies, as a rule: its range is asked for next
-                const ops::f32 w = load_up_to(x + begin + at, n - at), v = ops::div(w, by);
-                clipped = ops::count_greater(ops::count_greater(clipped, too_low, v), v, too_high);
-                ops::i32 q;
-                ops::f32 value;
-                if constexpr (Integers) {
-                    const ops::i32 level = ops::round_to_i32(ops::max(ops::min(v, high), low));
-                    q = ops::add_i(level, offset);
-                    if constexpr (Errors) value = ops::to_f32(level);
-                } else {
-                    ops::i32 node = ops::count_greater(ops::set1_i(2), v, ops::set1(a.middles[1]));
-                    for (int depth = 1; depth < 4; ++depth) node = ops::count_greater(ops::add_i(node, node), v, ops::lookup(middles, node));
-                    q = ops::add_i(node, ops::set1_i(-16));
-                    if constexpr (Errors) value = ops::lookup(values, q);
-                }
-                ops::store_i8(reinterpret_cast<std::int8_t*>(codes + begin + at), q);
-                if constexpr (Errors) {
-                    value = ops::mul(value, back);
-                    store_up_to(decoded + begin + at, value, n - at);
-                    totals.add(p, x + begin + at, decoded + begin + at, n - at);
-                }
+        // The code of v; v becomes what it stands for.
+        const auto encode = [&](ops::f32& v) QNT_INLINE_LAMBDA {
+            clipped = ops::count_greater(ops::count_greater(clipped, too_low, v), v, too_high);
+            if constexpr (Integers) {
+                const ops::i32 level = ops::round_to_i32(ops::max(ops::min(v, high), low));
+                if constexpr (Decodes) v = ops::mul(ops::to_f32(level), back);
+                return ops::add_i(level, offset);
+            } else {
+                ops::i32 node = ops::count_greater(ops::set1_i(2), v, ops::set1(a.middles[1]));
+                for (int depth = 1; depth < 4; ++depth) node = ops::count_greater(ops::add_i(node, node), v, ops::lookup(middles, node));
+                const ops::i32 q = ops::add_i(node, ops::set1_i(-16));
+                if constexpr (Decodes) v = ops::mul(ops::lookup(values, q), back);
+                return q;
             }
+        };
+        for (; n >= step; n -= step, x += step, codes += step, decoded += Decodes ? step : 0) {
+            ops::f32 v[together];
+            QNT_EACH (r, together) {
+                prefetch(x + r * ops::lanes, next_row);
+                v[r] = ops::div(ops::load(x + r * ops::lanes), by);
+            }
+            QNT_EACH (r, together) {
+                ops::store_i8(reinterpret_cast<std::int8_t*>(codes + r * ops::lanes), encode(v[r]));
+                if constexpr (Decodes) ops::store(decoded + r * ops::lanes, v[r]);
+            }
+        }
+        for (std::size_t some = 0; n > 0; n -= some, x += some, codes += some, decoded += Decodes ? some : 0) {
+            some = n < lanes ? n : lanes;
+            ops::f32 v = ops::div(load_up_to(x, some), by);
+            ops::store_i8(reinterpret_cast<std::int8_t*>(codes), encode(v));
+            if constexpr (Decodes) store_up_to(decoded, v, some);
+        }
     }
-    if constexpr (Errors) *errors = totals.sums();
     return std::size_t(ops::sum_i(clipped));
 }
 
@@ -165,19 +177,6 @@ QNT_NOINLINE inline void widen_row(const std::uint16_t* x, std::size_t n, scalar
             n - i < lanes ? static_cast<const std::uint16_t*>(std::memcpy(last, x + i, (n - i) * sizeof last[0])) : x + i;
         store_up_to(out + i, load_half(from, type), n - i);
     }
-}
-
-// What was lost in a row of v[n] for w[n].
-QNT_NOINLINE inline kernels::error_sums sum_errors(const float* w, const float* v, std::size_t n) noexcept {
-    constexpr std::size_t lanes = std::size_t(ops::lanes);
-    error_totals totals;
-    for (std::size_t i = 0; i < n; i += 16)
-        QNT_EACH (p, ops::parts) {
-            const std::size_t at = i + std::size_t(p) * lanes;
-            if (at >= n) continue;
-            totals.add(p, w + at, v + at, n - at);
-        }
-    return totals.sums();
 }
 
 }  // namespace qnt::isa::inline QNT_BASELINE::QNT_ISA

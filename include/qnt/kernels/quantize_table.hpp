@@ -17,6 +17,7 @@ struct group_range {
 
 struct encode_args {
     std::size_t cols, group;
+    std::size_t next_row;       // where the next row begins, in floats behind this one
     const float* scales;        // [groups]
     const std::uint8_t* zeros;  // [groups], or none
     float low, high;            // the ends of the values, with zero point 0
@@ -26,10 +27,10 @@ struct encode_args {
     const float *values, *middles;
 };
 
-// Over a row w against its approximation v.
-struct error_sums {
-    double ww = 0, ee = 0, wv = 0, vv = 0;  // sums of w^2, (w - v)^2, w v, v^2
-    float max = 0;                          // the largest |w - v|
+// Over a row w against its approximation v, element i in part i mod 16: sums of w^2, (w - v)^2, w v and v^2, and the largest |w - v|.
+struct error_parts {
+    double ww[16] = {}, ee[16] = {}, wv[16] = {}, vv[16] = {};
+    float most[16] = {};
 };
 
 // What a code byte stands for: itself, one of sixteen values, or one of 256.
@@ -53,13 +54,13 @@ inline namespace QNT_BASELINE {
 
 template <bool Ends>
 inline constexpr decltype(&isa::scalar::group_ranges<Ends>) group_ranges[isa::count] = QNT_FLOAT_ISA_OF_EVERY(group_ranges<Ends>);
-template <bool Integers, bool Errors>
-inline constexpr decltype(&isa::scalar::encode_row<Integers, Errors>) encode_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(encode_row<Integers, Errors>);
+template <bool Integers, bool Decodes>
+inline constexpr decltype(&isa::scalar::encode_row<Integers, Decodes>) encode_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(encode_row<Integers, Decodes>);
 template <code_values Kind>
 inline constexpr decltype(&isa::scalar::decode_row<Kind>) decode_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(decode_row<Kind>);
 inline constexpr decltype(&isa::scalar::narrow_row) narrow_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(narrow_row);
 inline constexpr decltype(&isa::scalar::widen_row) widen_row[isa::count] = QNT_FLOAT_ISA_OF_EVERY(widen_row);
-inline constexpr decltype(&isa::scalar::sum_errors) sum_errors[isa::count] = QNT_FLOAT_ISA_OF_EVERY(sum_errors);
+inline constexpr decltype(&isa::scalar::add_errors) add_errors[isa::count] = QNT_FLOAT_ISA_OF_EVERY(add_errors);
 
 }  // namespace QNT_BASELINE
 }  // namespace qnt::kernels

@@ -39,28 +39,41 @@ QNT_INLINE void prefetch_outputs(const kernels::gemm_args& a, std::size_t column
     }
 }
 
-// The same for R rows, a line at a time: more at once than a core can wait for would hold up what computes them.
-template <int R> class outputs_ahead {
+// The same for tiles of R rows, a line with each step of their loops: more at once than a core can wait for would hold up what computes them.
+// Where the lines lie is listed once for all tiles: to compute it takes more instructions than there is room for between the products.
+template <int R, int Panels, int MostSteps> class outputs_ahead {
 public:
-    // Nothing to ask for.
-    QNT_INLINE explicit outputs_ahead(const void* readable) : at_(static_cast<const char*>(readable)) {}
-    // Asks at once for what `steps` calls of ask() would not reach.
-    QNT_INLINE outputs_ahead(const kernels::gemm_args& a, std::size_t column, std::size_t columns, std::size_t row, std::size_t steps) {
+    // Nothing to ask for; `readable` is asked for again and again.
+    QNT_INLINE explicit outputs_ahead(const void* readable) : at_(reinterpret_cast<std::uintptr_t>(readable)) { lines_[0] = 0; }
+    // Of `columns` columns, at most those of Panels panels. steps: of a tile, at most MostSteps.
+    QNT_INLINE outputs_ahead(const kernels::gemm_args& a, std::size_t column, std::size_t columns, std::size_t row, std::size_t steps)
+        : row_step_(a.y_stride * size_of(a.y_type)), stride_(1), steps_(steps) {
         const std::size_t size = size_of(a.y_type), last = column + columns < a.n ? column + columns : a.n;
-        at_ = static_cast<const char*>(a.y) + (row * a.y_stride + column) * size;
-        row_step_ = a.y_stride * size;
-        last_ = ceil_div(reinterpret_cast<std::uintptr_t>(at_) % line_bytes + (last - column) * size, line_bytes) * std::size_t(R) - 1;
-        while (next_ < last_ && next_ + steps <= last_) ask();
+        at_ = reinterpret_cast<std::uintptr_t>(a.y) + (row * a.y_stride + column) * size;
+        const std::size_t is_askew = (at_ | row_step_) % line_bytes != 0, lines = ceil_div((last - column) * size, line_bytes) + is_askew;
+        count_ = lines * R;
+        for (std::size_t i = 0; i < most; ++i) lines_[i] = i < count_ ? i % R * row_step_ + i / R * line_bytes : 0;
+    }
+    // Before a tile. Asks at once for what its steps do not reach.
+    QNT_INLINE void begin_tile() {
+        next_ = 0;
+        for (std::size_t i = steps_; i < count_; ++i) ask_for(lines_[i]);
     }
     QNT_INLINE void ask() {
-        const std::size_t row = next_ % std::size_t(R), line = next_ / std::size_t(R);
-        __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(at_) + row * row_step_ + line * line_bytes), 1);
-        next_ += next_ < last_;
+        ask_for(lines_[next_]);
+        next_ += stride_;
+        moves_on(next_);
     }
+    QNT_INLINE void end_tile() { at_ += R * row_step_; }
 
 private:
-    const char* at_;  // of the first row
-    std::size_t row_step_ = 0, next_ = 0, last_ = 0;
+    static constexpr std::size_t most_lines = R * (Panels * panel_rows * sizeof(float) / line_bytes + 1),
+                                 most = most_lines > MostSteps ? most_lines : MostSteps;
+    QNT_INLINE void ask_for(std::size_t line) const { __builtin_prefetch(reinterpret_cast<const void*>(at_ + line), 1); }
+
+    std::uintptr_t at_;  // of the first row of a tile
+    std::size_t row_step_ = 0, stride_ = 0, next_ = 0, steps_ = 0, count_ = 0;
+    std::size_t lines_[most];
 };
 
 // Are all outputs of a panel stored as they are, as f32?

@@ -258,6 +258,10 @@ inline void pack_panel(std::byte* panels, const format_info& f, const packed_sha
     bool is_direct = count == panel_rows && (!operands || as_is);  // are all codes the bytes of a panel, and 16 rows of them there?
     for (std::size_t lane = 0; operands && is_direct && lane < count; ++lane)
         is_direct = std::memchr(in.codes + lane * code_step, 0x80, s.cols) == nullptr;
+    const scalar_type scale_type = f.scale;
+    const std::size_t scale_bytes = size_of(scale_type);
+    const bool has_zero = f.has_zero();
+    const float* const in_scales = in.scales;
     for (std::size_t g = 0; g < groups; ++g) {
         const std::size_t length = s.group_length(g);
         std::byte* line = panel + g * at.group_bytes;
@@ -275,9 +279,11 @@ inline void pack_panel(std::byte* panels, const format_info& f, const packed_sha
                 std::memcpy(line + lane * 4, &v, 4);
             }
         }
-        for (std::size_t lane = 0; lane < count; ++lane) {
-            detail::store_scalar(panel + at.scales_at(s, g) + lane * size_of(f.scale), f.scale, in.scales[lane * groups + g]);
-            if (f.has_zero()) panel[at.zeros_at(s, g) + lane] = std::byte(in.zeros[lane * groups + g]);
+        std::byte* const scales = panel + at.scales_at(s, g);
+        for (std::size_t lane = 0; lane < count; ++lane) detail::store_scalar(scales + lane * scale_bytes, scale_type, in_scales[lane * groups + g]);
+        if (has_zero) {
+            std::byte* const to = panel + at.zeros_at(s, g);
+            for (std::size_t lane = 0; lane < count; ++lane) to[lane] = std::byte(in.zeros[lane * groups + g]);
         }
     }
 }

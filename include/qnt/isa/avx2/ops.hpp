@@ -81,7 +81,7 @@ struct ops {
     }
 
     // ---- doubles ----
-    static QNT_INLINE f64 zero_d() { return {_mm256_setzero_pd(), _mm256_setzero_pd()}; }
+    static QNT_INLINE f64 load_d(const double* p) { return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
     static QNT_INLINE f64 load_d(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
     static QNT_INLINE f64 add_products(f64 acc, f64 a, f64 b) {
         return {_mm256_fmadd_pd(a.low, b.low, acc.low), _mm256_fmadd_pd(a.high, b.high, acc.high)};
@@ -115,7 +115,9 @@ struct ops {
     static QNT_INLINE prepared prepare(bytes w) { return {w, _mm256_abs_epi8(w)}; }
     static QNT_INLINE i32 widen(__m256i words) { return _mm256_madd_epi16(words, _mm256_set1_epi16(1)); }
     static QNT_INLINE i32 dot(i32 acc, prepared w, bytes x) {
-        return _mm256_add_epi32(acc, widen(_mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.w))));
+        i32 sum = _mm256_add_epi32(acc, widen(_mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.w))));
+        asm("" : "+x"(sum));
+        return sum;
     }
     using codebook = __m256i;
     static QNT_INLINE codebook make_codebook(const std::int8_t* values) {
@@ -133,6 +135,7 @@ struct ops {
         QNT_INLINE void add(bytes raw, bytes x_low, bytes x_high) {
             words = _mm256_add_epi16(words, _mm256_maddubs_epi16(low(raw), x_low));
             words = _mm256_add_epi16(words, _mm256_maddubs_epi16(high(raw), x_high));
+            asm("" : "+x"(words));  // g++ else sums all products of a run as a tree, most of them in memory
         }
         QNT_INLINE void fold() {
             sum = _mm256_add_epi32(sum, widen(words));

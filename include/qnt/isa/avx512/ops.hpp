@@ -69,7 +69,7 @@ struct ops {
     static QNT_INLINE std::int32_t top_i(i32 a) { return _mm512_reduce_max_epi32(a); }
 
     // ---- doubles ----
-    static QNT_INLINE f64 zero_d() { return {_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+    static QNT_INLINE f64 load_d(const double* p) { return {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
     static QNT_INLINE f64 load_d(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p)), _mm512_cvtps_pd(_mm256_loadu_ps(p + 8))}; }
     static QNT_INLINE f64 add_products(f64 acc, f64 a, f64 b) {
         return {_mm512_fmadd_pd(a.low, b.low, acc.low), _mm512_fmadd_pd(a.high, b.high, acc.high)};
@@ -110,7 +110,9 @@ struct ops {
     static QNT_INLINE i32 widen(__m512i words) { return _mm512_madd_epi16(words, _mm512_set1_epi16(1)); }
     static QNT_INLINE i32 dot(i32 acc, prepared w, bytes x) {
         const bytes signed_x = _mm512_mask_sub_epi8(x, w.negative, _mm512_setzero_si512(), x);
-        return _mm512_add_epi32(acc, widen(_mm512_maddubs_epi16(w.magnitude, signed_x)));
+        i32 sum = _mm512_add_epi32(acc, widen(_mm512_maddubs_epi16(w.magnitude, signed_x)));
+        asm("" : "+v"(sum));
+        return sum;
     }
     using codebook = __m512i;
     static QNT_INLINE codebook make_codebook(const std::int8_t* values) {
@@ -128,6 +130,7 @@ struct ops {
         QNT_INLINE void add(bytes raw, bytes x_low, bytes x_high) {
             words = _mm512_add_epi16(words, _mm512_maddubs_epi16(low(raw), x_low));
             words = _mm512_add_epi16(words, _mm512_maddubs_epi16(high(raw), x_high));
+            asm("" : "+v"(words));  // g++ else sums all products of a run as a tree, most of them in memory
         }
         QNT_INLINE void fold() {
             sum = _mm512_add_epi32(sum, widen(words));

@@ -80,7 +80,7 @@ struct ops {
     static QNT_INLINE std::int32_t top_i(i32 a) { return vmaxvq_s32(a); }
 
     // ---- doubles ----
-    static QNT_INLINE f64 zero_d() { return {vdupq_n_f64(0), vdupq_n_f64(0)}; }
+    static QNT_INLINE f64 load_d(const double* p) { return {vld1q_f64(p), vld1q_f64(p + 2)}; }
     static QNT_INLINE f64 load_d(const float* p) {
         const f32 a = vld1q_f32(p);
         return {vcvt_f64_f32(vget_low_f32(a)), vcvt_high_f64_f32(a)};

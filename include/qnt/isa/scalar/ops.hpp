@@ -140,8 +140,10 @@ struct ops {
     }
 
     // ---- doubles ----
-    static QNT_INLINE f64 zero_d() { return {}; }
-    static QNT_INLINE f64 load_d(const float* p) {  // L floats
+    static QNT_INLINE f64 load_d(const double* p) {
+        return make<f64>([&](int i) { return p[i]; });
+    }
+    static QNT_INLINE f64 load_d(const float* p) {  // widened
         return make<f64>([&](int i) { return double(p[i]); });
     }
     static QNT_INLINE f64 add_products(f64 acc, f64 a, f64 b) {  // acc + a * b of floats
