@@ -104,21 +104,6 @@ inline group_range range_of(const float* x, std::size_t n) {
     return g;
 }
 
-// What lies halfway between neighbouring values, as the search tree of kernels::encode_args. Beyond the last value: infinity, which nothing
-// is greater than.
-template <quantized_code Code>
-inline constexpr auto middles_of = [] {
-    std::array<float, 16> tree{};
-    for (std::size_t node = 1; node < 16; ++node) {
-        std::size_t q = 2 * node;  // to the last leaf of its left half
-        while (q < 16) q = 2 * q + 1;
-        q -= 16;
-        tree[node] =
-            q + 1 < levels<Code> ? (Code::decode(std::uint8_t(q)) + Code::decode(std::uint8_t(q + 1))) / 2 : std::numeric_limits<float>::infinity();
-    }
-    return tree;
-}();
-
 // The work of quantize() for one code; format and group size are values, so that one instantiation serves all scale types.
 template <quantized_code Code> class quantizer {
 public:

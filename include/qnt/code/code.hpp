@@ -14,6 +14,7 @@
 #pragma once
 #include <array>
 #include <concepts>
+#include <limits>
 
 #include "../core/float_math.hpp"
 #include "../core/half.hpp"
@@ -156,6 +157,21 @@ inline constexpr code_tables tables_of = [] {
         t.zero = zero_code<C>;
     }
     return t;
+}();
+
+// What lies halfway between neighbouring values of at most 16, as a search tree: the children of node i, from 1 on, are 2 i and 2 i + 1 (taken by
+// what is greater), and 16 + code is a leaf. Beyond the last value: infinity, which nothing is greater than.
+template <quantized_code C>
+inline constexpr auto middles_of = [] {
+    std::array<float, 16> tree{};
+    for (std::size_t node = 1; node < 16; ++node) {
+        std::size_t q = 2 * node;  // to the last leaf of its left half
+        while (q < 16) q = 2 * q + 1;
+        q -= 16;
+        tree[node] =
+            q + 1 < detail::levels<C> ? (C::decode(std::uint8_t(q)) + C::decode(std::uint8_t(q + 1))) / 2 : std::numeric_limits<float>::infinity();
+    }
+    return tree;
 }();
 
 }  // namespace qnt

@@ -22,8 +22,7 @@ struct encode_args {
     const std::uint8_t* zeros;  // [groups], or none
     float low, high;            // the ends of the values, with zero point 0
     int offset;                 // integers: the code of 0
-    // nearest value: 16 values, and what lies halfway between neighbours as a search tree. The children of node i, from 1 on, are 2 i and
-    // 2 i + 1 (taken by what is greater), and 16 + code is a leaf.
+    // nearest value: 16 values, and what lies halfway between neighbours: middles_of<Code>
     const float *values, *middles;
 };
 
