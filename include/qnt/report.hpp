@@ -75,12 +75,6 @@ public:
     }
 
 private:
-    static double tree_sum(double (&t)[16]) {
-        for (int width = 8; width > 0; width /= 2)
-            for (int i = 0; i < width; ++i) t[i] += t[i + width];
-        return t[0];
-    }
-
     row_errors& row_;
     float& largest_;
     kernels::error_parts parts_;

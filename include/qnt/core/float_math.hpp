@@ -53,5 +53,12 @@ QNT_INLINE float fma(float a, float b, float c) {
 // Nearest integer, ties to even, for |x| <= 2^22: adding 1.5 * 2^23 leaves no bit for a fraction.
 QNT_INLINE constexpr float round_even(float x) { return (x + 12582912.0f) - 12582912.0f; }
 
+// The 16 partial sums of a row reduction (element i goes to sum i mod 16) as one number: halves added from 8 apart down to 1. Overwrites t.
+template <class T> QNT_INLINE T tree_sum(T (&t)[16]) {
+    for (int width = 8; width > 0; width /= 2)
+        for (int i = 0; i < width; ++i) t[i] += t[i + width];
+    return t[0];
+}
+
 }  // namespace QNT_BASELINE
 }  // namespace qnt

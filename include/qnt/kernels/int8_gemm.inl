@@ -425,7 +425,7 @@ struct add_to_memory {
 // which that of the zero points brings along.
 template <operand_family Family, bool Zero> inline constexpr bool is_direct = Family == operand_family::byte_value && !Zero;
 
-// What 16 rows get from a segment whose products are at `products`, for ops::tiles; the rest as for block_tile.
+// What 16 rows get from a segment whose products are at `products`, for ops::tiles; the rest as for block_tiles.
 template <operand_family Family, bool Zero>
 QNT_INLINE void add_tile(const kernels::gemm_args& a, const std::int32_t* products, const std::uint8_t* meta, const ops::f32* scales, std::size_t at,
                          float* acc) {

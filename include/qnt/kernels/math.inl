@@ -32,16 +32,11 @@ QNT_INLINE ops::f32 gelu_tanh(ops::f32 x) {
     return ops::div(x, ops::add(ops::set1(1.0f), e));
 }
 
-// The 16 partial sums of a row reduction (element i goes to sum i mod 16) as one number: halves added from 8 lanes apart down to 1.
-QNT_INLINE float tree_sum(float (&t)[16]) {
-    for (int width = 8; width > 0; width /= 2)
-        for (int i = 0; i < width; ++i) t[i] += t[i + width];
-    return t[0];
-}
+// The partial sums of a row reduction as one number.
 QNT_INLINE float tree_sum(const ops::f32 (&partial)[ops::parts]) {
     float t[16];
     QNT_EACH (p, ops::parts) ops::store(t + p * ops::lanes, partial[p]);
-    return tree_sum(t);
+    return qnt::tree_sum(t);
 }
 
 }  // namespace qnt::isa::inline QNT_BASELINE::QNT_ISA

@@ -116,7 +116,7 @@ struct ops {
     static QNT_INLINE i32 widen(__m256i words) { return _mm256_madd_epi16(words, _mm256_set1_epi16(1)); }
     static QNT_INLINE i32 dot(i32 acc, prepared w, bytes x) {
         i32 sum = _mm256_add_epi32(acc, widen(_mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.w))));
-        asm("" : "+x"(sum));
+        asm("" : "+x"(sum));  // as in nibble_acc
         return sum;
     }
     using codebook = __m256i;

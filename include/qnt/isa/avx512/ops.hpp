@@ -111,7 +111,7 @@ struct ops {
     static QNT_INLINE i32 dot(i32 acc, prepared w, bytes x) {
         const bytes signed_x = _mm512_mask_sub_epi8(x, w.negative, _mm512_setzero_si512(), x);
         i32 sum = _mm512_add_epi32(acc, widen(_mm512_maddubs_epi16(w.magnitude, signed_x)));
-        asm("" : "+v"(sum));
+        asm("" : "+v"(sum));  // as in nibble_acc
         return sum;
     }
     using codebook = __m512i;
