@@ -13,9 +13,9 @@ using test::random_floats;
 struct shape {
     std::size_t n, k, m;
 };
-// +-1 around the panel (16), the line (4, 8), the segment (128), the tile (8), and more than one of each
-constexpr shape shapes[] = {{1, 1, 1},   {15, 16, 1},  {16, 15, 2},  {17, 17, 3},   {16, 127, 1}, {33, 128, 4},
-                            {5, 129, 7}, {48, 255, 8}, {31, 257, 9}, {64, 512, 17}, {3, 1000, 5}, {100, 300, 16}};
+// +-1 around the panel (16), the line (4, 8), the segment (128), the decoded stretch (256), the tile (8), and more than one of each
+constexpr shape shapes[] = {{1, 1, 1},    {15, 16, 1},  {16, 15, 2},   {17, 17, 3},  {16, 127, 1},   {33, 128, 4},  {5, 129, 7},
+                            {48, 255, 8}, {31, 257, 9}, {64, 512, 17}, {3, 1000, 5}, {100, 300, 16}, {20, 1000, 13}};
 
 }  // namespace
 

@@ -120,78 +120,110 @@ QNT_NOINLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std
     QNT_EACH (r, R) rows.store(r, acc[r]);
 }
 
-// Columns that a block decodes at once, and the rows of a block at most.
-inline constexpr std::size_t exact_columns = 128, most_exact_rows = 128;
+// Columns that a block decodes at once (16 KiB of f32, half of a first-level cache), and the rows of a block at most.
+inline constexpr std::size_t exact_columns = 256, most_exact_rows = 128;
 
-// `lines` lines of f32 at w for R rows of x. chains: the four chains of each output, kept from stretch to stretch of a group; at its end
-// they are summed into acc.
+// Decoded lines of one group, and the group's scales.
+struct exact_run {
+    alignas(64) float scales[16];
+    std::size_t lines;
+    bool begins, ends;  // is the first of them the group's first, the last its last?
+};
+
+// The runs of a stretch, whose lines of f32 are at w, for R rows of x. chains: the four chains of each output, kept from stretch to stretch of
+// a group; at its end they are summed into acc. With every line memory is asked for that will be needed next, `step` bytes further each time.
 template <int R>
-QNT_NOINLINE void exact_block_tile(const float* w, std::size_t lines, const float* x, std::size_t stride, bool begins, bool ends,
-                                   const ops::f32* scales, float* chains, float* acc) noexcept {
-    for (int part = 0; part < ops::parts; ++part) {
-        ops::f32 c[R][4];
-        QNT_EACH (r, R)
-            QNT_EACH (j, 4) c[r][j] = begins ? ops::set1(0.0f) : ops::load(chains + ((r * ops::parts + part) * 4 + j) * ops::lanes);
-        const float* from = w + part * 4 * ops::lanes;
-        const float* xs = x;
-        for (std::size_t i = 0; i < lines; ++i, from += 64, xs += 4) {
-            ops::f32 four[R];
-            QNT_EACH (r, R) four[r] = ops::broadcast_x4(xs + std::size_t(r) * stride);
-            QNT_EACH (j, 4) {
-                const ops::f32 v = ops::load(from + j * ops::lanes);
-                QNT_EACH (r, R) c[r][j] = ops::fma(four[r], v, c[r][j]);
+QNT_NOINLINE void exact_block_tile(const exact_run* run, std::size_t runs, const float* w, const float* x, std::size_t stride, float* chains,
+                                   float* acc, std::uintptr_t next, std::size_t step) noexcept {
+    for (; runs > 0; --runs, w += run->lines * 64, x += run->lines * 4, ++run)
+        QNT_EACH (part, ops::parts) {
+            ops::f32 c[R][4];
+            QNT_EACH (r, R)
+                QNT_EACH (j, 4) c[r][j] = run->begins ? ops::set1(0.0f) : ops::load(chains + ((r * ops::parts + part) * 4 + j) * ops::lanes);
+            const float* from = w + part * 4 * ops::lanes;
+            const float* xs = x;
+            for (std::size_t i = 0; i < run->lines; ++i, from += 64, xs += 4) {
+                if (part == 0) {
+                    prefetch_second_level(next);
+                    next += step;
+                }
+                ops::f32 four[R];
+                QNT_EACH (r, R) four[r] = ops::broadcast_x4(xs + std::size_t(r) * stride);
+                QNT_EACH (j, 4) {
+                    const ops::f32 v = ops::load(from + j * ops::lanes);
+                    QNT_EACH (r, R) c[r][j] = ops::fma(four[r], v, c[r][j]);
+                }
+            }
+            const ops::f32 scales = ops::load(run->scales + part * ops::lanes);
+            QNT_EACH (r, R) {
+                if (run->ends) {
+                    float* const sum = acc + r * 16 + part * ops::lanes;
+                    ops::store(sum, ops::fma(scales, ops::sum_chains(c[r][0], c[r][1], c[r][2], c[r][3]), ops::load(sum)));
+                } else {
+                    QNT_EACH (j, 4) ops::store(chains + ((r * ops::parts + part) * 4 + j) * ops::lanes, c[r][j]);
+                }
             }
         }
-        QNT_EACH (r, R) {
-            if (ends) {
-                float* const sum = acc + r * 16 + part * ops::lanes;
-                ops::store(sum, ops::fma(scales[part], ops::sum_chains(c[r][0], c[r][1], c[r][2], c[r][3]), ops::load(sum)));
-            } else {
-                QNT_EACH (j, 4) ops::store(chains + ((r * ops::parts + part) * 4 + j) * ops::lanes, c[r][j]);
-            }
-        }
-    }
 }
 
+// One stretch of a panel after another: decoded, then multiplied by all rows, which ask for the next one meanwhile.
 template <operand_family Family, bool Zero>
 QNT_NOINLINE void exact_block(const kernels::gemm_args& a, std::size_t panel, std::size_t from, std::size_t to) noexcept {
     constexpr int steps = exact_decoder<Family>::steps;
+    constexpr std::size_t line_size = line_size_of(Family), most_lines = exact_columns / (4 * steps), most_runs = exact_columns / 8;
     alignas(64) float acc[most_exact_rows * 16], chains[most_exact_rows * 64], values[exact_columns * 16];
+    exact_run runs[most_runs];
     const exact_decoder<Family> decoder(*a.tables);
     exact_group_meta<Family, Zero> meta;
     std::memset(acc, 0, (to - from) * 16 * sizeof(float));
     const std::uint8_t* group = a.panels + panel * a.panel_bytes;
-    std::size_t column = 0;
-    for (std::size_t g = 0; g < a.groups; ++g, group += a.group_bytes) {
-        const std::size_t length = a.k - column < a.group_size ? a.k - column : a.group_size;
-        const std::size_t all_lines = (length + 4 * steps - 1) / (4 * steps);
-        meta.load(a, group + all_lines * line_size_of(Family));
-        for (std::size_t line = 0; line < all_lines; line += exact_columns / (4 * steps)) {
-            const std::size_t lines = all_lines - line < exact_columns / (4 * steps) ? all_lines - line : exact_columns / (4 * steps);
-            const std::uint8_t* const w = group + line * line_size_of(Family);
-            for (std::size_t i = 0; i < lines; ++i) {
-                const std::uint8_t* const from_line = w + i * line_size_of(Family);
-                for (std::size_t ahead = 0; ahead < line_size_of(Family); ahead += line_bytes) prefetch(from_line + ahead, prefetch_bytes);
+    const float* x = a.x;
+    std::size_t g = 0, line = 0;  // of group g
+    while (g < a.groups) {
+        const std::uint8_t* const begin = group + line * line_size;
+        std::size_t count = 0, filled = 0;
+        for (; g < a.groups && count < most_runs; ++count) {
+            const std::size_t length = a.k - g * a.group_size < a.group_size ? a.k - g * a.group_size : a.group_size;
+            const std::size_t all_lines = (length + 4 * steps - 1) / (4 * steps), left = all_lines - line;
+            if (filled > 0 && left > most_lines - filled) break;
+            const std::size_t lines = left < most_lines ? left : most_lines;
+            meta.load(a, group + all_lines * line_size);
+            for (std::size_t i = 0; i < lines; ++i)
                 for (int q = 0; q < 4 * ops::parts; ++q) {
                     ops::f32 v[steps];
-                    decoder.template decode<Zero>(from_line, q, meta.zeros, v);
-                    for (int step = 0; step < steps; ++step) ops::store(values + (i * steps + std::size_t(step)) * 64 + q * ops::lanes, v[step]);
+                    decoder.template decode<Zero>(group + (line + i) * line_size, q, meta.zeros, v);
+                    for (int step = 0; step < steps; ++step)
+                        ops::store(values + ((filled + i) * steps + std::size_t(step)) * 64 + q * ops::lanes, v[step]);
                 }
+            exact_run& run = runs[count];
+            QNT_EACH (part, ops::parts) ops::store(run.scales + part * ops::lanes, meta.scales[part]);
+            run.lines = lines * steps;
+            run.begins = line == 0;
+            run.ends = lines == left;
+            filled += lines;
+            line += lines;
+            if (run.ends) {
+                ++g;
+                group += a.group_bytes;
+                line = 0;
             }
-            const bool ends = line + lines == all_lines, is_last = ends && g + 1 == a.groups;
-            if (is_last) prefetch_outputs(a, panel * panel_rows, panel_rows, from, to);
-            for_row_tiles<ops::exact_rows>(from, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA {
-                exact_block_tile<rows()>(values, lines * steps, a.x + row * a.x_stride + column + line * 4 * steps, a.x_stride, line == 0, ends,
-                                         meta.scales, chains + (row - from) * 64, acc + (row - from) * 16);
-                if (is_last)
-                    for (std::size_t i = row; i < row + std::size_t(rows()); ++i) {
-                        ops::f32 sums[ops::parts];
-                        QNT_EACH (part, ops::parts) sums[part] = ops::load(acc + (i - from) * 16 + part * ops::lanes);
-                        finish_row(a, panel, i, sums);
-                    }
-            });
         }
-        column += length;
+        const bool is_last = g == a.groups;
+        if (is_last) prefetch_outputs(a, panel * panel_rows, panel_rows, from, to);
+        const std::uintptr_t next = reinterpret_cast<std::uintptr_t>(group + line * line_size);
+        const std::size_t bytes = next - reinterpret_cast<std::uintptr_t>(begin), lines = filled * steps, most_rows = ops::exact_block_rows;
+        const std::size_t step = ceil_div(bytes, lines * ceil_div(to - from, most_rows));
+        for_row_tiles<ops::exact_block_rows>(from, to, [&](auto rows, std::size_t row) QNT_INLINE_LAMBDA {
+            exact_block_tile<rows()>(runs, count, values, x + row * a.x_stride, a.x_stride, chains + (row - from) * 64, acc + (row - from) * 16,
+                                     next + (row - from) / most_rows * lines * step, step);
+            if (is_last)
+                for (std::size_t i = row; i < row + std::size_t(rows()); ++i) {
+                    ops::f32 sums[ops::parts];
+                    QNT_EACH (part, ops::parts) sums[part] = ops::load(acc + (i - from) * 16 + part * ops::lanes);
+                    finish_row(a, panel, i, sums);
+                }
+        });
+        x += filled * 4 * steps;
     }
 }
 
@@ -202,7 +234,7 @@ QNT_NOINLINE void exact_gemm(const kernels::gemm_args& a, std::size_t panel_begi
     for (std::size_t from = row_begin; from < row_end; from += block) {
         const std::size_t to = row_end - from < block ? row_end : from + block;
         for (std::size_t panel = panel_begin; panel < panel_end; ++panel) {
-            if (to - from >= 2 * std::size_t(ops::exact_rows)) exact_block<Family, Zero>(a, panel, from, to);
+            if (to - from >= 2 * std::size_t(ops::exact_block_rows)) exact_block<Family, Zero>(a, panel, from, to);
             else
                 for_row_tiles<ops::exact_rows>(from, to, [&](auto r, std::size_t row) QNT_INLINE_LAMBDA {
                     alignas(64) float space[r() * panel_rows];

@@ -142,11 +142,11 @@ QNT_INLINE std::size_t rows_of_block(std::size_t rows, std::size_t in_cache, std
     return round_up(ceil_div(rows, ceil_div(rows, limit)), step);
 }
 
-// Rows [begin, end) in steps of Most, then halves of it, so that any M runs: tile(std::integral_constant<int, R>, row).
+// Rows [begin, end) in steps of Most, then of the powers of two below it, so that any M runs: tile(std::integral_constant<int, R>, row).
 template <int Most, class Tile> QNT_INLINE void for_row_tiles(std::size_t begin, std::size_t end, const Tile& tile) {
     for (; begin + Most <= end; begin += Most) tile(std::integral_constant<int, Most>{}, begin);
     if constexpr (Most > 1)
-        if (begin < end) for_row_tiles<Most / 2>(begin, end, tile);
+        if (begin < end) for_row_tiles<int(std::bit_floor(unsigned(Most - 1)))>(begin, end, tile);
 }
 
 }  // namespace qnt::isa::inline QNT_BASELINE::QNT_ISA

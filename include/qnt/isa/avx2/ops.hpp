@@ -10,7 +10,7 @@ namespace qnt::isa::inline QNT_BASELINE::avx2 {
 
 struct ops {
     static constexpr int lanes = 8, parts = 2;
-    static constexpr int int_rows = 2, exact_rows = 2, block_rows = 4, block_panels = 1, chains = 8;
+    static constexpr int int_rows = 2, exact_rows = 2, exact_block_rows = 3, block_rows = 4, block_panels = 1, chains = 8;
     static constexpr bool expands_codes = false;
     using tiles = void;
     using f32 = __m256;

@@ -9,7 +9,7 @@ namespace qnt::isa::inline QNT_BASELINE::avx512 {
 
 struct ops {
     static constexpr int lanes = 16, parts = 1;
-    static constexpr int int_rows = 4, exact_rows = 4, block_rows = 8, block_panels = 1, chains = 8;
+    static constexpr int int_rows = 4, exact_rows = 4, exact_block_rows = 6, block_rows = 8, block_panels = 1, chains = 8;
     static constexpr bool expands_codes = false;
     using tiles = void;
     using f32 = __m512;

@@ -8,7 +8,7 @@ namespace qnt::isa::inline QNT_BASELINE::neon {
 
 struct ops {
     static constexpr int lanes = 4, parts = 4;
-    static constexpr int int_rows = 2, exact_rows = 4, block_rows = 4, block_panels = 1, chains = 8;
+    static constexpr int int_rows = 2, exact_rows = 4, exact_block_rows = 4, block_rows = 4, block_panels = 1, chains = 8;
     static constexpr bool expands_codes = false;
     using tiles = void;
     using f32 = float32x4_t;

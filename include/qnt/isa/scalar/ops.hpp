@@ -16,6 +16,7 @@ namespace qnt::isa::inline QNT_BASELINE::scalar {
 struct ops {
     static constexpr int lanes = 4, parts = 16 / lanes;
     static constexpr int int_rows = 1, exact_rows = 1;      // rows of x that share a panel line, with their float sums in registers
+    static constexpr int exact_block_rows = 1;              // the same, in a block whose lines are decoded already
     static constexpr int block_rows = 4, block_panels = 1;  // the same, and panels; float sums in memory
     static constexpr int chains = 4;                        // integer sums that must be under way at once to hide the latency of dot()
     static constexpr bool expands_codes = false;            // is decoding what keeps dot() waiting, so that many rows share decoded lines?
