@@ -162,6 +162,7 @@ inline kernels::gemm_args weight_args(const any_view<layout::panels>& w, const e
     a.zero_offset = at.zero_offset;
     a.grouped = w.format.is_grouped();
     a.tables = w.format.tables;
+    a.reads_ahead = isa::reads_ahead();
     a.y = y;
     a.y_type = y_type;
     a.y_stride = y_stride;

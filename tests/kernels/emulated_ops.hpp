@@ -166,6 +166,7 @@ template <int Lanes> struct vnni_ops : array_ops<Lanes> {
             in_high = base::set1_i(0);
         }
         QNT_NOINLINE void add(bytes raw, bytes x_low, bytes x_high) {
+            calls.dots += 2;
             in_low = add_products(in_low, base::low(raw), x_low);
             in_high = add_products(in_high, base::each_byte(raw, [](int b) { return b & 0xf0; }), x_high);
         }

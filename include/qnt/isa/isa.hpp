@@ -64,10 +64,12 @@ constexpr const char* name(id i) { return names[std::size_t(i)]; }
 namespace detail {
 // One of each per program, whatever flags its translation units are built with, and nothing runs before main: a unit built for a
 // newer processor must not be the one that asks which processor this is.
-inline constinit std::atomic<unsigned> found{0};  // bit i: id(i) is supported; 0: not asked yet
+inline constinit std::atomic<unsigned> found{0};  // bit i: id(i) is supported; from reading_ahead on: of the processor; 0: not asked yet
 inline constinit std::atomic<int> forced{-1};
 
 inline namespace QNT_BASELINE {
+
+inline constexpr unsigned reading_ahead = 31;
 
 inline unsigned detect() {
     unsigned has = 1;
@@ -82,7 +84,9 @@ inline unsigned detect() {
         return r;
     };
     const auto bits = [](std::uint32_t word, auto... n) { return ((word >> n & 1u) & ...) != 0; };
-    if (leaf(0).a < 7) return has;
+    const registers zero = leaf(0);
+    has |= unsigned(zero.b == 0x68747541) << reading_ahead;  // "Auth", of AuthenticAMD
+    if (zero.a < 7) return has;
     const registers one = leaf(1), seven = leaf(7);
     if (!bits(one.c, 27)) return has;  // OSXSAVE: the system saves vector registers at all
     std::uint32_t low = 0, high = 0;
@@ -116,20 +120,25 @@ inline unsigned detect() {
     return has;
 }
 
+inline bool has(unsigned bit) {
+    unsigned has = found.load(std::memory_order_relaxed);
+    if (has == 0) {
+        has = detect();  // by several threads at once, it may be: they find the same
+        found.store(has, std::memory_order_relaxed);
+    }
+    return (has >> bit & 1u) != 0;
+}
+
 }  // namespace QNT_BASELINE
 }  // namespace detail
 
 inline namespace QNT_BASELINE {
 
 constexpr std::span<const char* const> compiled() { return names; }
-inline bool supported(id i) {
-    unsigned has = detail::found.load(std::memory_order_relaxed);
-    if (has == 0) {
-        has = detail::detect();  // by several threads at once, it may be: they find the same
-        detail::found.store(has, std::memory_order_relaxed);
-    }
-    return (has >> unsigned(i) & 1u) != 0;
-}
+inline bool supported(id i) { return detail::has(unsigned(i)); }
+// Does the processor by itself read far enough ahead of a loop that goes over memory once? AMD's do (Zen 4: to be asked as well costs them up to a
+// fifth of the speed, where Intel's reach 0.6 of it unasked).
+inline bool reads_ahead() { return detail::has(detail::reading_ahead); }
 inline id best() {
     std::size_t i = count - 1;
     while (!supported(id(i))) --i;

@@ -17,6 +17,10 @@ struct epilogue {
 
 namespace kernels {
 
+// How far ahead of their use weights are asked for. Measured on Sapphire Rapids, cold int4:32: 10.5 GB/s without, 13.8 at 2 KiB, 14.4 from
+// 4 KiB on, of 17 that plain reading reaches.
+inline constexpr std::size_t prefetch_bytes = 4096;
+
 struct gemm_args {
     // w[N, K] in panels
     const std::uint8_t* panels;
@@ -26,6 +30,7 @@ struct gemm_args {
     std::size_t zero_offset;  // of the zero points behind the scales
     bool grouped;             // scales per group; else one per row, applied at the end
     const code_tables* tables;
+    bool reads_ahead;  // isa::reads_ahead(): one row of x need not ask for weights
     // x[M, K] as int8 activations (int8_gemm): see activations.hpp
     const std::int8_t* codes;
     std::size_t codes_stride;

@@ -52,14 +52,14 @@ private:
 // Parts: how many of the panel's registers are summed in one pass over a group (all for one row, one by one for several).
 template <int R, int Parts, operand_family Family, bool Zero>
 QNT_INLINE void exact_group(const exact_decoder<Family>& decoder, const std::uint8_t* w, std::size_t lines, int first_part, const float* zeros,
-                            const float* x, std::size_t stride, ops::f32 (&t)[R][Parts]) {
+                            const float* x, std::size_t stride, std::size_t ahead, ops::f32 (&t)[R][Parts]) {
     constexpr int steps = exact_decoder<Family>::steps;
     ops::f32 c[R][Parts][4];
     QNT_EACH (r, R)
         QNT_EACH (p, Parts)
             QNT_EACH (j, 4) c[r][p][j] = ops::set1(0.0f);
     for (std::size_t i = 0; i < lines; ++i, w += line_size_of(Family), x += 4 * steps) {
-        for (std::size_t at = 0; at < line_size_of(Family); at += line_bytes) prefetch(w + at, prefetch_bytes);
+        for (std::size_t at = 0; at < line_size_of(Family); at += line_bytes) prefetch(w + at, ahead);
         QNT_EACH (p, Parts)
             QNT_EACH (j, 4) {
                 ops::f32 v[steps];
@@ -94,6 +94,7 @@ template <int R, operand_family Family, bool Zero>
 QNT_NOINLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row, float* space) noexcept {
     constexpr std::size_t k_per_line = 4 * exact_decoder<Family>::steps;
     constexpr int parts_at_once = R == 1 ? ops::parts : 1;
+    const std::size_t ahead = R == 1 && a.reads_ahead ? 0 : kernels::prefetch_bytes;
     const exact_decoder<Family> decoder(*a.tables);
     const std::uint8_t* const base = a.panels + panel * a.panel_bytes;
     const float* x = a.x + row * a.x_stride;
@@ -105,13 +106,13 @@ QNT_NOINLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std
     std::size_t left = a.k;
     for (std::size_t g = 0; g < a.groups; ++g, x += a.group_size) {
         const std::uint8_t* w = base + g * a.group_bytes;
-        const std::size_t length = left < a.group_size ? left : a.group_size, lines = (length + k_per_line - 1) / k_per_line;
+        const std::size_t length = left < a.group_size ? left : a.group_size, lines = ceil_div(length, k_per_line);
         left -= length;
         meta.load(a, w + lines * line_size_of(Family));
         QNT_UNROLL
         for (int part = 0; part < ops::parts; part += parts_at_once) {
             ops::f32 t[R][parts_at_once];
-            exact_group<R, parts_at_once, Family, Zero>(decoder, w, lines, part, meta.zeros, x, a.x_stride, t);
+            exact_group<R, parts_at_once, Family, Zero>(decoder, w, lines, part, meta.zeros, x, a.x_stride, ahead, t);
             QNT_EACH (r, R)
                 QNT_EACH (p, parts_at_once) acc[r][part + p] = ops::fma(meta.scales[part + p], t[r][p], acc[r][part + p]);
         }
@@ -166,6 +167,18 @@ QNT_NOINLINE void exact_block_tile(const exact_run* run, std::size_t runs, const
         }
 }
 
+// The values of `lines` lines of codes, as lines of f32.
+template <bool Zero, operand_family Family>
+QNT_INLINE void decode_lines(const exact_decoder<Family>& decoder, const std::uint8_t* codes, std::size_t lines, const float* zeros, float* values) {
+    constexpr int steps = exact_decoder<Family>::steps;
+    for (; lines > 0; --lines, codes += line_size_of(Family), values += steps * 64)
+        for (int q = 0; q < 4 * ops::parts; ++q) {
+            ops::f32 v[steps];
+            decoder.template decode<Zero>(codes, q, zeros, v);
+            for (int step = 0; step < steps; ++step) ops::store(values + step * 64 + q * ops::lanes, v[step]);
+        }
+}
+
 // One stretch of a panel after another: decoded, then multiplied by all rows, which ask for the next one meanwhile.
 template <operand_family Family, bool Zero>
 QNT_NOINLINE void exact_block(const kernels::gemm_args& a, std::size_t panel, std::size_t from, std::size_t to) noexcept {
@@ -184,17 +197,11 @@ QNT_NOINLINE void exact_block(const kernels::gemm_args& a, std::size_t panel, st
         std::size_t count = 0, filled = 0;
         for (; g < a.groups && count < most_runs; ++count) {
             const std::size_t length = a.k - g * a.group_size < a.group_size ? a.k - g * a.group_size : a.group_size;
-            const std::size_t all_lines = (length + 4 * steps - 1) / (4 * steps), left = all_lines - line;
+            const std::size_t all_lines = ceil_div(length, 4 * steps), left = all_lines - line;
             if (filled > 0 && left > most_lines - filled) break;
             const std::size_t lines = left < most_lines ? left : most_lines;
             meta.load(a, group + all_lines * line_size);
-            for (std::size_t i = 0; i < lines; ++i)
-                for (int q = 0; q < 4 * ops::parts; ++q) {
-                    ops::f32 v[steps];
-                    decoder.template decode<Zero>(group + (line + i) * line_size, q, meta.zeros, v);
-                    for (int step = 0; step < steps; ++step)
-                        ops::store(values + ((filled + i) * steps + std::size_t(step)) * 64 + q * ops::lanes, v[step]);
-                }
+            decode_lines<Zero>(decoder, group + line * line_size, lines, meta.zeros, values + filled * steps * 64);
             exact_run& run = runs[count];
             QNT_EACH (part, ops::parts) ops::store(run.scales + part * ops::lanes, meta.scales[part]);
             run.lines = lines * steps;

@@ -219,9 +219,13 @@ inline constexpr int lines_at_once = 4;  // of the loops of a tile
 // Weights from memory: a core alone asks for too little at once when it decodes between its loads.
 struct weights_ahead {
     QNT_INLINE void ask(const std::uint8_t* w) const {
-        QNT_EACH (u, lines_at_once) prefetch(w + u * 64, prefetch_bytes);
+        QNT_EACH (u, lines_at_once) prefetch(w + u * 64, kernels::prefetch_bytes);
     }
     QNT_INLINE weights_ahead next_tile() const { return {}; }
+};
+// For one row of x where the processor reads ahead by itself.
+struct nothing_ahead {
+    QNT_INLINE void ask(const std::uint8_t*) const {}
 };
 
 // The integer sums of a segment for the R rows from x on; before each run of lines `ahead` asks for what will be needed. Expanded: whole runs.
@@ -250,8 +254,8 @@ QNT_INLINE void sum_segment(segment_sums<R, Parts, Family, Expanded>& sums, cons
     }
 }
 
-template <int R, operand_family Family, bool Zero>
-QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row, float* space) noexcept {
+template <int R, operand_family Family, bool Zero, class Ahead>
+QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row, Ahead ahead, float* space) noexcept {
     const auto book = ops::make_codebook(a.tables->operands);
     const std::int8_t* x = a.codes + row * a.codes_stride;
     const std::uint8_t* end = nullptr;
@@ -267,7 +271,6 @@ QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std:
         segment_sums<R, ops::parts, Family, false> sums;
         if (grouped) load_scales(meta, scale_type, scales);
         end = meta;
-        weights_ahead ahead;
         sum_segment<R, ops::parts, Family, Zero, false>(sums, a, w, 0, lines, seed_source<Zero>(a, meta, at), x, book, ahead);
         add_segment<R, ops::parts>([&](int r, int part) QNT_INLINE_LAMBDA { return sums.total(r, part); }, a.factors + at, grouped, scales,
                                    [&](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA { acc[r][part] = ops::fma(d, by, acc[r][part]); });
@@ -302,17 +305,16 @@ struct block_chunk {
     }
 };
 
-// Codes of the next chunk that the tiles of this one ask for, a line or two in every step of their loops: more lines at once than a core can
-// wait for would hold a tile up, and to read them when they are needed is a tenth of the time of a product of 128 rows.
-class codes_ahead {
+// Codes that will be needed next, which tiles ask for while they multiply, each for its share, up to Lines lines in every step of their loops: more
+// at once than a core can wait for would hold a tile up, and to read them when they are needed is a tenth of the time of a product of 128 rows.
+template <int Lines> class codes_ahead {
 public:
     struct stream {
         std::uintptr_t at;  // may be anybody's
         std::size_t step;
         QNT_INLINE void ask(const std::uint8_t*) {
-            prefetch_second_level(at);
-            prefetch_second_level(at + step);
-            at += 2 * step;
+            QNT_EACH (i, Lines) prefetch_second_level(at + std::size_t(i) * step);
+            at += Lines * step;
             moves_on(at);
         }
     };
@@ -320,11 +322,16 @@ public:
     // loops of a tile.
     QNT_INLINE codes_ahead(const std::uint8_t* begin, std::size_t bytes, std::size_t panel_bytes, std::size_t panels, std::size_t tiles,
                            std::size_t steps)
-        : panel_(reinterpret_cast<std::uintptr_t>(begin)), panel_bytes_(panel_bytes), panels_(tiles > 0 ? panels : 0), tiles_(tiles) {
+        : panel_(reinterpret_cast<std::uintptr_t>(begin)), bytes_(bytes), panel_bytes_(panel_bytes), panels_(tiles > 0 ? panels : 0), tiles_(tiles) {
         if (tiles == 0) return;
-        const std::size_t step = ceil_div(bytes, tiles * steps * 2);
+        const std::size_t step = ceil_div(bytes, tiles * steps * Lines);
         step_ = step < line_bytes ? step : line_bytes;
-        tile_bytes_ = steps * step_ * 2;
+        tile_bytes_ = steps * step_ * Lines;
+    }
+    // Asks at once for what the steps of the tiles do not reach; before the first tile of a panel.
+    QNT_INLINE void ask_for_rest() const {
+        if (panels_ == 0) return;
+        for (std::size_t i = tiles_ * tile_bytes_; i < bytes_; i += line_bytes) prefetch_second_level(panel_ + i);
     }
     QNT_INLINE stream next_tile() {
         if (panels_ == 0) return {panel_, 0};
@@ -338,7 +345,7 @@ public:
 
 private:
     std::uintptr_t panel_;
-    std::size_t panel_bytes_, panels_, tiles_, tile_ = 0, step_ = 0, tile_bytes_ = 0;
+    std::size_t bytes_, panel_bytes_, panels_, tiles_, tile_ = 0, step_ = 0, tile_bytes_ = 0;
 };
 
 // What a tile asks for while it multiplies: codes, and the lines of y that it will write.
@@ -467,8 +474,9 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
         std::size_t operand_lines = lines;
         if constexpr (expands<Family>) {
             std::uint8_t* const to_operands = operands + chunk.columns * panel_rows;
-            const bool is_near_end = std::size_t(w - panel_at) + prefetch_bytes >= a.panel_bytes;  // the other panels of the block are read already
-            const std::size_t ahead = tiles_ask ? 0 : prefetch_bytes + (is_near_end ? (Panels - 1) * a.panel_bytes : 0);
+            const bool is_near_end =
+                std::size_t(w - panel_at) + kernels::prefetch_bytes >= a.panel_bytes;  // the other panels of the block are read already
+            const std::size_t ahead = tiles_ask ? 0 : kernels::prefetch_bytes + (is_near_end ? (Panels - 1) * a.panel_bytes : 0);
             for (std::size_t p = 0; p < Panels; ++p)
                 expand<Family>(w + p * a.panel_bytes, lines, ahead, book, *a.tables, to_operands + p * operand_bytes);
             codes = to_operands;
@@ -493,7 +501,7 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
         chunk_at = is_last ? panel_at + Panels * a.panel_bytes : chunk_end;
         auto ahead = [&] {
             if constexpr (!expands<Family>) return weights_ahead();
-            else return codes_ahead(chunk_at, bytes, a.panel_bytes, Panels, tiles_ask ? panel_tiles : 0, ceil_div(chunk.columns, step_columns));
+            else return codes_ahead<2>(chunk_at, bytes, a.panel_bytes, Panels, tiles_ask ? panel_tiles : 0, ceil_div(chunk.columns, step_columns));
         }();
         const auto multiply = [&](auto rows, std::size_t begin, std::size_t end) QNT_INLINE_LAMBDA {
             block_tiles<rows(), Panels, Family, Zero>(a, chunk, panel, begin, end, sums + (begin - from) * row_sums, ahead);
@@ -533,10 +541,10 @@ QNT_NOINLINE void int8_tiled_block(const kernels::gemm_args& a, std::size_t pane
         end = meta;
         tiles.shape(is_nibble(Family) ? 2 * lines : lines);
         if constexpr (is_direct<Family, Zero>) {
-            for (std::size_t i = 0; i < lines * 64; i += 64) prefetch(w + i, prefetch_bytes);
+            for (std::size_t i = 0; i < lines * 64; i += 64) prefetch(w + i, kernels::prefetch_bytes);
             tiles.operands(w);
         } else {
-            expand<Family>(w, lines, prefetch_bytes, book, *a.tables, operands);
+            expand<Family>(w, lines, kernels::prefetch_bytes, book, *a.tables, operands);
             tiles.operands(operands);
         }
         for (std::size_t t = 0; t <= count; ++t) {  // one ahead: what a tile stores is not at hand at once
@@ -579,10 +587,12 @@ QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin
         else QNT_ISA_OF_FEW_ROWS::int8_gemm<Family, Zero>(a, panel_begin, panel_end, from, to);
 #else
         constexpr int most = Family == operand_family::byte_table ? 1 : ops::int_rows;  // looking up bytes one by one is the bound there
+        // Beside the products of eight rows there is room for decoding, one to five operations, and for asking for the whole next panel.
+        constexpr bool is_wide = most >= 8;
         // What makes operands of bytes is one operation: to repeat it for each tile costs less than to keep them, where there are few tiles.
-        constexpr int least = Family == operand_family::byte_value && ops::expands_codes ? int(block_chunk::few_rows)
-                              : ops::block_rows > most                                   ? ops::block_rows
-                                                                                         : most;
+        constexpr int least = ops::expands_codes && (is_wide || Family == operand_family::byte_value) ? int(block_chunk::few_rows)
+                              : ops::block_rows > most                                                ? ops::block_rows
+                                                                                                      : most;
         std::size_t panel = panel_begin;
         if (to - from >= std::size_t(least)) {
             for (; panel + ops::block_panels <= panel_end; panel += ops::block_panels)
@@ -590,10 +600,20 @@ QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin
             if constexpr (ops::block_panels > 1)
                 for (; panel < panel_end; ++panel) int8_block<1, Family, Zero>(a, panel, from, to);
         }
+        if (panel == panel_end) continue;
+        const std::size_t wide_tiles = is_wide ? (to - from) / std::size_t(most) : 0;
+        codes_ahead<4> next_panel(a.panels + (panel + 1) * a.panel_bytes, a.panel_bytes, a.panel_bytes, panel_end - panel - 1, wide_tiles,
+                                  ceil_div(a.k, std::size_t(is_nibble(Family) ? 8 : 4) * lines_at_once));
         for (; panel < panel_end; ++panel)
             for_row_tiles<most>(from, to, [&](auto r, std::size_t row) QNT_INLINE_LAMBDA {
                 alignas(64) float space[r() * panel_rows];
-                int8_tile<r(), Family, Zero>(a, panel, row, space);
+                if constexpr (is_wide && r() == most) {
+                    if (row == from) next_panel.ask_for_rest();  // scales: to wait for two lines of a panel of 12 KiB costs a tenth
+                    int8_tile<r(), Family, Zero>(a, panel, row, next_panel.next_tile(), space);
+                } else {
+                    if (r() == 1 && a.reads_ahead) int8_tile<1, Family, Zero>(a, panel, row, nothing_ahead(), space);
+                    else int8_tile<r(), Family, Zero>(a, panel, row, weights_ahead(), space);
+                }
                 finish_rows(a, panel, row, std::size_t(r()), space);
             });
 #endif
