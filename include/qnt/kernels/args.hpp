@@ -17,10 +17,6 @@ struct epilogue {
 
 namespace kernels {
 
-// How far ahead of their use weights are asked for. Measured on Sapphire Rapids, cold int4:32: 10.5 GB/s without, 13.8 at 2 KiB, 14.4 from
-// 4 KiB on, of 17 that plain reading reaches.
-inline constexpr std::size_t prefetch_bytes = 4096;
-
 struct gemm_args {
     // w[N, K] in panels
     const std::uint8_t* panels;

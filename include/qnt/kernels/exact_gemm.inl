@@ -94,7 +94,7 @@ template <int R, operand_family Family, bool Zero>
 QNT_NOINLINE void exact_tile(const kernels::gemm_args& a, std::size_t panel, std::size_t row, float* space) noexcept {
     constexpr std::size_t k_per_line = 4 * exact_decoder<Family>::steps;
     constexpr int parts_at_once = R == 1 ? ops::parts : 1;
-    const std::size_t ahead = R == 1 && a.reads_ahead ? 0 : kernels::prefetch_bytes;
+    const std::size_t ahead = R == 1 && a.reads_ahead ? 0 : prefetch_bytes;
     const exact_decoder<Family> decoder(*a.tables);
     const std::uint8_t* const base = a.panels + panel * a.panel_bytes;
     const float* x = a.x + row * a.x_stride;

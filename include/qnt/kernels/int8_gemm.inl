@@ -219,7 +219,7 @@ inline constexpr int lines_at_once = 4;  // of the loops of a tile
 // Weights from memory: a core alone asks for too little at once when it decodes between its loads.
 struct weights_ahead {
     QNT_INLINE void ask(const std::uint8_t* w) const {
-        QNT_EACH (u, lines_at_once) prefetch(w + u * 64, kernels::prefetch_bytes);
+        QNT_EACH (u, lines_at_once) prefetch(w + u * 64, prefetch_bytes);
     }
     QNT_INLINE weights_ahead next_tile() const { return {}; }
 };
@@ -474,9 +474,8 @@ QNT_NOINLINE void int8_block(const kernels::gemm_args& a, std::size_t panel, std
         std::size_t operand_lines = lines;
         if constexpr (expands<Family>) {
             std::uint8_t* const to_operands = operands + chunk.columns * panel_rows;
-            const bool is_near_end =
-                std::size_t(w - panel_at) + kernels::prefetch_bytes >= a.panel_bytes;  // the other panels of the block are read already
-            const std::size_t ahead = tiles_ask ? 0 : kernels::prefetch_bytes + (is_near_end ? (Panels - 1) * a.panel_bytes : 0);
+            const bool is_near_end = std::size_t(w - panel_at) + prefetch_bytes >= a.panel_bytes;  // the other panels of the block are read already
+            const std::size_t ahead = tiles_ask ? 0 : prefetch_bytes + (is_near_end ? (Panels - 1) * a.panel_bytes : 0);
             for (std::size_t p = 0; p < Panels; ++p)
                 expand<Family>(w + p * a.panel_bytes, lines, ahead, book, *a.tables, to_operands + p * operand_bytes);
             codes = to_operands;
@@ -541,10 +540,10 @@ QNT_NOINLINE void int8_tiled_block(const kernels::gemm_args& a, std::size_t pane
         end = meta;
         tiles.shape(is_nibble(Family) ? 2 * lines : lines);
         if constexpr (is_direct<Family, Zero>) {
-            for (std::size_t i = 0; i < lines * 64; i += 64) prefetch(w + i, kernels::prefetch_bytes);
+            for (std::size_t i = 0; i < lines * 64; i += 64) prefetch(w + i, prefetch_bytes);
             tiles.operands(w);
         } else {
-            expand<Family>(w, lines, kernels::prefetch_bytes, book, *a.tables, operands);
+            expand<Family>(w, lines, prefetch_bytes, book, *a.tables, operands);
             tiles.operands(operands);
         }
         for (std::size_t t = 0; t <= count; ++t) {  // one ahead: what a tile stores is not at hand at once
@@ -610,9 +609,10 @@ QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin
                 if constexpr (is_wide && r() == most) {
                     if (row == from) next_panel.ask_for_rest();  // scales: to wait for two lines of a panel of 12 KiB costs a tenth
                     int8_tile<r(), Family, Zero>(a, panel, row, next_panel.next_tile(), space);
+                } else if (r() == 1 && a.reads_ahead) {
+                    int8_tile<1, Family, Zero>(a, panel, row, nothing_ahead(), space);
                 } else {
-                    if (r() == 1 && a.reads_ahead) int8_tile<1, Family, Zero>(a, panel, row, nothing_ahead(), space);
-                    else int8_tile<r(), Family, Zero>(a, panel, row, weights_ahead(), space);
+                    int8_tile<r(), Family, Zero>(a, panel, row, weights_ahead(), space);
                 }
                 finish_rows(a, panel, row, std::size_t(r()), space);
             });

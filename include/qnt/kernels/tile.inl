@@ -1,6 +1,10 @@
 // What both product kernels share: loading scales, and finishing a tile.
 namespace qnt::isa::inline QNT_BASELINE::QNT_ISA {
 
+// How far ahead of their use weights are asked for. Measured on Sapphire Rapids, cold int4:32: 10.5 GB/s without, 13.8 at 2 KiB, 14.4 from
+// 4 KiB on, of 17 that plain reading reaches.
+inline constexpr std::size_t prefetch_bytes = 4096;
+
 // A register of the n floats that are left at p, or of a whole one.
 QNT_INLINE ops::f32 load_up_to(const float* p, std::size_t n) { return n >= std::size_t(ops::lanes) ? ops::load(p) : ops::load_n(p, n); }
 QNT_INLINE void store_up_to(float* p, ops::f32 a, std::size_t n) { n >= std::size_t(ops::lanes) ? ops::store(p, a) : ops::store_n(p, a, n); }
