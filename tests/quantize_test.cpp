@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "support.hpp"
+#include "to_float.hpp"
 
 namespace {
 
@@ -13,6 +14,7 @@ using qnt::f16;
 using qnt::granularity;
 using qnt::matrix_view;
 using test::random_floats;
+using test::to_float;
 namespace layout = qnt::layout;
 
 struct shape {
@@ -31,11 +33,6 @@ using int4_channel = qnt::format<qnt::int4_code, qnt::per_channel<bf16>>;
 // ---- the rules in plain double arithmetic ----
 // Quotients and products of two floats are exact enough in double to be rounded to float once more without harm.
 
-// Through memory: g++ knows that too, computes float(double * double) in float, and fuses it with a sum where it may.
-float to_float(double v) {
-    volatile float rounded = float(v);
-    return rounded;
-}
 float rounded_to(qnt::scalar_type t, double v) {
     return t == qnt::scalar_type::f16 ? float(f16(to_float(v))) : t == qnt::scalar_type::bf16 ? float(bf16(to_float(v))) : to_float(v);
 }

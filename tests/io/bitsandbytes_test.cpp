@@ -4,6 +4,7 @@
 
 #include "../npy.hpp"
 #include "../support.hpp"
+#include "../to_float.hpp"
 #include "safetensors_builder.hpp"
 
 using namespace qnt;
@@ -158,7 +159,7 @@ TEST_CASE("bitsandbytes: nested absmax expand as bitsandbytes does it") {
                        "\"nested_blocksize\": 256, \"nested_dtype\": \"float32\", \"nested_offset\": 0.12345670163631439}")};
     std::vector<float> expected(rows * cols);
     for (std::size_t i = 0; i < expected.size(); ++i) {
-        const float product = float(double(map[inner[i / 32]]) * double(outer[i / 32 / 256])), absmax = float(double(product) + double(offset));
+        const float product = test::to_float(double(map[inner[i / 32]]) * double(outer[i / 32 / 256])), absmax = product + offset;
         const unsigned byte = s.packed[i / 2];
         expected[i] = float(double(table[i % 2 ? byte % 16 : byte / 16]) * double(absmax));
     }
