@@ -1,6 +1,7 @@
 // The engine against gpt2::generate, and what happens around it: cancelling, deadlines, a full queue, the order of jobs.
 #include <serve/engine.hpp>
 
+#include <algorithm>
 #include <future>
 
 #include <gpt2/load.hpp>
@@ -42,7 +43,7 @@ struct request {
         for (const std::string& p : prompts) job->prompts.push_back({tokenizer().encode(p), sampling});
         texts.resize(prompts.size());
         job->on_text = [this](std::size_t i, std::string&& text) {
-            if (texts == std::vector<std::string>(texts.size())) begun.set_value();
+            if (std::ranges::all_of(texts, [](const std::string& t) { return t.empty(); })) begun.set_value();
             texts[i] += text;
         };
         job->on_end = [this](serve::completion&& c) {
