@@ -223,9 +223,15 @@ struct weights_ahead {
     }
     QNT_INLINE weights_ahead next_tile() const { return {}; }
 };
-// For one row of x where the processor reads ahead by itself.
-struct nothing_ahead {
+// For one row of x where the processor reads weights ahead by itself. Between two panels that outgrow the first-level cache the row leaves it,
+// and every miss beside the stream of weights costs about the latency of the second level. Asked for once, two lines ahead: one line is too
+// late and four are gone again, and to ask for any line twice costs more than it brings.
+struct row_ahead {
     QNT_INLINE void ask(const std::uint8_t*) const {}
+    // x: where a segment begins
+    QNT_INLINE void ask_for_row(const std::int8_t* x) const {
+        if (reinterpret_cast<std::uintptr_t>(x) % line_bytes == 0) prefetch(x, 2 * line_bytes);
+    }
 };
 
 // The integer sums of a segment for the R rows from x on; before each run of lines `ahead` asks for what will be needed. Expanded: whole runs.
@@ -271,6 +277,7 @@ QNT_NOINLINE void int8_tile(const kernels::gemm_args& a, std::size_t panel, std:
         segment_sums<R, ops::parts, Family, false> sums;
         if (grouped) load_scales(meta, scale_type, scales);
         end = meta;
+        if constexpr (std::is_same_v<Ahead, row_ahead>) ahead.ask_for_row(x);
         sum_segment<R, ops::parts, Family, Zero, false>(sums, a, w, 0, lines, seed_source<Zero>(a, meta, at), x, book, ahead);
         add_segment<R, ops::parts>([&](int r, int part) QNT_INLINE_LAMBDA { return sums.total(r, part); }, a.factors + at, grouped, scales,
                                    [&](int r, int part, ops::f32 d, ops::f32 by) QNT_INLINE_LAMBDA { acc[r][part] = ops::fma(d, by, acc[r][part]); });
@@ -610,7 +617,7 @@ QNT_NOINLINE void int8_gemm(const kernels::gemm_args& a, std::size_t panel_begin
                     if (row == from) next_panel.ask_for_rest();  // scales: to wait for two lines of a panel of 12 KiB costs a tenth
                     int8_tile<r(), Family, Zero>(a, panel, row, next_panel.next_tile(), space);
                 } else if (r() == 1 && a.reads_ahead) {
-                    int8_tile<1, Family, Zero>(a, panel, row, nothing_ahead(), space);
+                    int8_tile<1, Family, Zero>(a, panel, row, row_ahead(), space);
                 } else {
                     int8_tile<r(), Family, Zero>(a, panel, row, weights_ahead(), space);
                 }
