@@ -353,7 +353,7 @@ TEST_CASE("tokenizer: time grows with the length, not with its square") {
                                     std::string("!"), std::string("a "), std::string("\xC3\xA9"), std::string("\xFF"), std::string("\xF0\x9F"),
                                     std::string("a\xFF"), std::string("<|"), std::string("<|endoftext|>")}) {
         CAPTURE(unit.substr(0, 20));
-        // As many bytes in one text as in 64: about 1, up to 4 where the long one leaves the caches; n^1.6 would give 13, n^2 64.
+        // As many bytes in one text as in 64: about 1, up to 4 where the long one leaves the caches; n^1.6 would give 12, n^2 64.
         const double ratio = seconds(repeated(unit, 1 << 20), 1) / seconds(repeated(unit, 1 << 14), 64);
         CHECK(ratio <= 11);
     }

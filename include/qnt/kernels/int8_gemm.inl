@@ -225,7 +225,7 @@ struct weights_ahead {
 };
 // For one row of x where the processor reads weights ahead by itself. Between two panels that outgrow the first-level cache the row leaves it,
 // and every miss beside the stream of weights costs about the latency of the second level. Asked for once, two lines ahead: one line is too
-// late and four are gone again, and to ask for any line twice costs more than it brings.
+// late, of three and four ahead some are gone again, and to ask for a line twice takes part of it back (docs/performance.md).
 struct row_ahead {
     QNT_INLINE void ask(const std::uint8_t*) const {}
     // x: where a segment begins
