@@ -15,6 +15,18 @@ struct ternary_code {
 };
 using ternary = qnt::format<ternary_code, qnt::per_group<64, qnt::f16>>;
 
+// No zero: the values lie halfway between integers.
+struct half_steps_code {
+    static constexpr const char* name = "half_steps";
+    static constexpr int bits = 4;
+    static constexpr float absmax = 7.5f;
+    static constexpr std::uint8_t encode(float x) {
+        const float q = qnt::round_even(x + 7.5f);
+        return std::uint8_t(q < 0 ? 0 : q > 15 ? 15 : q);
+    }
+    static constexpr float decode(std::uint8_t q) { return float(q) - 7.5f; }
+};
+
 // With zero points and without a rule: levels from 0 to the last, of any number of bits.
 template <int Bits> struct level_code {
     static constexpr const char* name = "level";
@@ -89,5 +101,31 @@ TEST_CASE("a code of the user's own multiplies in both modes on every instructio
             qnt::gemv(y, x, packed, {.mode = mode});
             for (std::size_t r = 0; r < n; ++r) CHECK(y[r] == Approx(expected[r]).epsilon(1e-6));
         }
+    });
+}
+
+TEST_CASE("a code whose values lie halfway between integers multiplies in both modes on every instruction set") {
+    using F = qnt::format<half_steps_code, qnt::per_group<64, float>>;
+    constexpr std::size_t n = 50, k = 200, m = 35;
+    const auto weights = test::random_floats(n * k, 5), x = test::random_floats(m * k, 6);
+    const auto packed = qnt::quantize<F>(qnt::matrix_view<const float>{weights.data(), n, k}).value();
+    std::vector<float> decoded(n * k);
+    qnt::dequantize(qnt::matrix_view<float>{decoded.data(), n, k}, packed);
+    test::on_every_isa([&](qnt::isa::id) {
+        for (const std::size_t rows : {std::size_t{1}, std::size_t{16}, m})
+            for (const auto mode : {qnt::exact, qnt::int8_activations}) {
+                std::vector<float> y(rows * n);
+                qnt::gemm(qnt::matrix_view<float>{y.data(), rows, n}, qnt::matrix_view<const float>{x.data(), rows, k}, packed, {.mode = mode});
+                double off = 0, all = 0;
+                for (std::size_t r = 0; r < rows; ++r)
+                    for (std::size_t i = 0; i < n; ++i) {
+                        double expected = 0;
+                        for (std::size_t c = 0; c < k; ++c) expected += double(x[r * k + c]) * double(decoded[i * k + c]);
+                        off += std::pow(double(y[r * n + i]) - expected, 2);
+                        all += expected * expected;
+                    }
+                INFO(rows << " rows, mode " << int(mode));
+                CHECK(std::sqrt(off / all) <= (mode == qnt::exact ? 1e-6 : 0.01));
+            }
     });
 }

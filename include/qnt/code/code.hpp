@@ -95,9 +95,10 @@ inline constexpr auto operand_table = [] {
     return t;
 }();
 
-// An affine code's operand is the code minus a constant, its offset: no table needed.
+// An affine code's operand is the code minus an integer, its offset: no table needed.
 template <quantized_code C>
 inline constexpr bool is_affine = [] {
+    if (round_even(C::decode(0)) != C::decode(0)) return false;
     for (std::size_t q = 0; q < detail::levels<C>; ++q)
         if (C::decode(std::uint8_t(q)) != float(int(q)) + C::decode(0)) return false;
     return true;
