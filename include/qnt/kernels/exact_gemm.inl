@@ -25,7 +25,7 @@ template <operand_family Family> struct exact_decoder {
     template <bool Zero> QNT_INLINE void decode(const std::uint8_t* line, int q, const float* zeros, ops::f32 (&v)[steps]) const {
         if constexpr (is_nibble(Family)) {
             const ops::i32 both = ops::load_u8(line + q * ops::lanes);
-            v[0] = value<Zero>(ops::and_i(both, ops::set1_i(15)), zeros, q);
+            v[0] = value<Zero>(is_looked_up<Zero> && ops::looks_up_low_bits ? both : ops::and_i(both, ops::set1_i(15)), zeros, q);
             v[1] = value<Zero>(ops::template shift_right<4>(both), zeros, q);
         } else {
             if constexpr (Family == family::byte_value) v[0] = ops::load_i8(line + q * ops::lanes);
@@ -42,8 +42,10 @@ template <operand_family Family> struct exact_decoder {
     }
 
 private:
+    // Integers as well, where that takes fewer operations than to convert them.
+    template <bool Zero> static constexpr bool is_looked_up = Family == family::nibble_table || (ops::looks_up_low_bits && !Zero);
     template <bool Zero> QNT_INLINE ops::f32 value(ops::i32 code, const float* zeros, int q) const {
-        if constexpr (Family == family::nibble_table) return ops::lookup(table, code);
+        if constexpr (is_looked_up<Zero>) return ops::lookup(table, code);
         else if constexpr (Zero) return ops::sub(ops::to_f32(code), ops::load(zeros + q * ops::lanes));  // zeros include the offset
         else return ops::sub(ops::to_f32(code), offset);
     }
@@ -84,8 +86,18 @@ template <operand_family Family, bool Zero> struct exact_group_meta {
             load_scales(meta, a.scale, scales);
             if constexpr (Family == operand_family::byte_value)  // operands are values / unit, a power of two
                 QNT_EACH (part, ops::parts) scales[part] = ops::mul(scales[part], ops::set1(a.tables->unit));
-            if constexpr (Zero)
-                for (int i = 0; i < 64; ++i) zeros[i] = float(meta[a.zero_offset + std::size_t(i / 4)] + a.tables->offset);
+            if constexpr (Zero) {
+                // lane i of a line is row i / 4
+                static constexpr std::uint8_t quarters[16] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
+                alignas(64) float of_rows[16];
+                QNT_EACH (part, ops::parts)
+                    ops::store(of_rows + part * ops::lanes,
+                               ops::to_f32(ops::add_i(ops::load_u8(meta + a.zero_offset + part * ops::lanes), ops::set1_i(a.tables->offset))));
+                const ops::float_table table = ops::make_float_table(of_rows);
+                const ops::i32 fours = ops::load_u8(quarters);
+                QNT_EACH (q, 4 * ops::parts)
+                    ops::store(zeros + q * ops::lanes, ops::lookup(table, ops::add_i(fours, ops::set1_i(q * ops::lanes / 4))));
+            }
         }
     }
 };

@@ -149,6 +149,7 @@ struct ops {
     struct float_table {
         f32 low, high;
     };
+    static constexpr bool looks_up_low_bits = false;
     static QNT_INLINE float_table make_float_table(const float* values) { return {load(values), load(values + 8)}; }
     static QNT_INLINE f32 lookup(float_table t, i32 index) {  // the blend looks at bit 31: bit 3 of the index moved there
         return _mm256_blendv_ps(_mm256_permutevar8x32_ps(t.low, index), _mm256_permutevar8x32_ps(t.high, index),

@@ -142,6 +142,7 @@ struct ops {
     // ---- weights against float activations ----
     static QNT_INLINE f32 broadcast_x4(const float* x) { return _mm512_broadcast_f32x4(_mm_loadu_ps(x)); }
     using float_table = f32;
+    static constexpr bool looks_up_low_bits = true;
     static QNT_INLINE float_table make_float_table(const float* values) { return load(values); }
     static QNT_INLINE f32 lookup(float_table t, i32 index) { return _mm512_permutexvar_ps(index, t); }
     static QNT_INLINE f32 sum_chains(f32 c0, f32 c1, f32 c2, f32 c3) {

@@ -133,6 +133,7 @@ struct ops {
     struct float_table {
         uint8x16x4_t bytes;
     };
+    static constexpr bool looks_up_low_bits = false;
     static QNT_INLINE float_table make_float_table(const float* values) { return {vld1q_u8_x4(reinterpret_cast<const std::uint8_t*>(values))}; }
     static QNT_INLINE f32 lookup(float_table t, i32 index) {  // byte b of value i is byte 4 i + b of the table
         const int32x4_t at = vmlaq_s32(vdupq_n_s32(0x03020100), index, vdupq_n_s32(0x04040404));

@@ -213,6 +213,7 @@ struct ops {
     struct float_table {
         const float* values;
     };
+    static constexpr bool looks_up_low_bits = false;  // lookup() in one operation, whatever the bits of an index above the lowest four
     static QNT_INLINE float_table make_float_table(const float* values) { return {values}; }  // 16 values
     static QNT_INLINE f32 lookup(float_table t, i32 index) {
         return make<f32>([&](int i) { return t.values[index.v[i]]; });
