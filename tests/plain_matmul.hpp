@@ -124,6 +124,18 @@ inline std::vector<float> product(const qnt::any_matrix& w, std::span<const floa
     return y;
 }
 
+// How far y[M, N] is from x[M, K] w[N, K]^T in double: the root of the squares of the differences, relative to that of the products.
+inline double relative_error(std::span<const float> y, std::span<const float> x, std::span<const float> w, std::size_t n, std::size_t k) {
+    double error = 0, signal = 0;
+    for (std::size_t i = 0; i < y.size(); ++i) {
+        double sum = 0;
+        for (std::size_t c = 0; c < k; ++c) sum += double(x[i / n * k + c]) * double(w[i % n * k + c]);
+        error += (y[i] - sum) * (y[i] - sum);
+        signal += sum * sum;
+    }
+    return std::sqrt(error / signal);
+}
+
 // The same bits for any number of threads and any batch, on the instruction set at hand.
 inline void check_threads_and_batches(const qnt::any_matrix& w, std::span<const float> x, std::size_t m, qnt::compute_mode mode) {
     const std::size_t n = w.rows(), k = w.cols();
